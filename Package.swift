@@ -1,0 +1,75 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
+
+import PackageDescription
+
+/// One set of rules for every module: no silent `unsafe`, no warnings.
+let settings: [SwiftSetting] = [
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let argumentParser = Target.Dependency.product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+
+let package = Package(
+  name: "vma-tools",
+  products: [
+    .library(name: "VMA", targets: ["VMA"]),
+    .library(name: "MD5", targets: ["MD5"]),
+    .executable(name: "vma-pack", targets: ["vma-pack"]),
+    .executable(name: "vma-unpack", targets: ["vma-unpack"]),
+    .executable(name: "vma-cat", targets: ["vma-cat"]),
+    .executable(name: "vma-to-tar", targets: ["vma-to-tar"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+  ],
+  targets: [
+    .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
+    .systemLibrary(name: "CLinux"),
+    .systemLibrary(name: "CMD5", pkgConfig: "libmd", providers: [.apt(["libmd-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+
+    .target(name: "VMA", swiftSettings: settings),
+    .target(name: "MD5", dependencies: ["CMD5", "VMA"], swiftSettings: settings),
+    .target(
+      name: "FilterIO",
+      dependencies: [
+        "CLinux", "MD5", "VMA", system, argumentParser,
+        .product(name: "HeapModule", package: "swift-collections"),
+      ],
+      swiftSettings: settings),
+    .target(name: "Zstd", dependencies: ["CZstd", "FilterIO"], swiftSettings: settings),
+    .target(
+      name: "Decompression", dependencies: ["CArchive", "CZlib", "FilterIO", "VMA", "Zstd", system],
+      swiftSettings: settings),
+    .target(name: "TarWriter", dependencies: ["CArchive", "FilterIO"], swiftSettings: settings),
+
+    .executableTarget(
+      name: "vma-pack", dependencies: ["FilterIO", "MD5", "VMA", "Zstd", argumentParser, system],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "vma-unpack", dependencies: ["Decompression", "FilterIO", "VMA", argumentParser],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "vma-cat", dependencies: ["Decompression", "FilterIO", "VMA", argumentParser],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "vma-to-tar",
+      dependencies: ["Decompression", "FilterIO", "TarWriter", "VMA", argumentParser],
+      swiftSettings: settings),
+
+    .testTarget(name: "VMATests", dependencies: ["MD5", "VMA"]),
+    .testTarget(
+      name: "ToolTests", dependencies: ["vma-pack", "vma-unpack", "vma-cat", "vma-to-tar"]),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// What of the kernel's interface Swift cannot import: variadic calls, and constants behind macros.
+#pragma once
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static const int linux_seek_data = 3; // lseek(2), Linux 3.1
+static const int linux_seek_hole = 4;
+static const int linux_o_tmpfile = 020000000 | O_DIRECTORY; // open(2), Linux 3.11
+static const int linux_at_symlink_follow = 0x400;
+
+// Size of a block device in bytes; ioctl(2) is variadic.
+static inline int linux_block_device_size(int fd, uint64_t *size) {
+  return ioctl(fd, BLKGETSIZE64, size);
+}
+
+// Zeros in a range of a block device, by the device itself where it can; Linux 3.7.
+static inline int linux_block_device_zero(int fd, uint64_t offset, uint64_t length) {
+  uint64_t range[2] = {offset, length};
+  return ioctl(fd, BLKZEROOUT, range);
+}
+
+// Frees a range of a file, which then reads as zeros.
+static inline int linux_punch_hole(int fd, int64_t offset, int64_t length) {
+  return (int)syscall(SYS_fallocate, fd, 0x02 | 0x01, offset, length);
+}
+
+// Renames without replacing what is there; Linux 3.15.
+static inline int linux_rename_new(int directory, const char *from, const char *to) {
+  return (int)syscall(SYS_renameat2, directory, from, directory, to, 1 /* RENAME_NOREPLACE */);
+}
+
+static inline int linux_open_at(int directory, const char *path, int flags, unsigned mode) {
+  return openat(directory, path, flags | O_CLOEXEC, mode);
+}
+
+// memmem(3) is behind _GNU_SOURCE.
+static inline const void *linux_memmem(const void *bytes, size_t count, const void *needle,
+                                       size_t needle_count) {
+  return memmem(bytes, count, needle, needle_count);
+}
+
+static inline int linux_status_flags(int fd) { return fcntl(fd, F_GETFL); }
+
+static inline int linux_set_pipe_size(int fd, int size) {
+  return fcntl(fd, 1031 /* F_SETPIPE_SZ, Linux 2.6.35 */, size);
+}

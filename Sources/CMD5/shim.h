@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/types.h>
+#include <md5.h>

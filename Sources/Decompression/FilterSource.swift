@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CArchive
+internal import FilterIO
+
+/// What libarchive's filters decompress: xz, bzip2, lz4, and lzop through the program of that name.
+@safe final class FilterSource: ByteSource, @unchecked Sendable {
+  enum Format: String {
+    case xz, bzip2, lz4, lzop
+  }
+
+  /// What libarchive reads from; it holds a plain pointer to this.
+  private final class Feed {
+    let source: any ByteSource
+    let buffer = Buffer(capacity: 1 << 18)
+    var count: UInt64 = 0
+    var failure: (any Error)?
+
+    init(_ source: any ByteSource) { self.source = source }
+  }
+
+  private let archive: OpaquePointer
+  private let feed: Feed
+  private let format: Format
+  private let name: String
+  private var isAtEnd = false
+
+  init(_ source: any ByteSource, format: Format, name: String) throws {
+    guard let archive = unsafe archive_read_new() else {
+      throw Failure(.general, "libarchive: out of memory")
+    }
+    unsafe self.archive = unsafe archive
+    self.format = format
+    self.name = name
+    feed = Feed(source)
+    if format == .lzop, !Host.hasProgram("lzop") {
+      throw Failure(.noInput, "\(name): the program lzop is needed to read this; install lzop")
+    }
+    _ =
+      switch format {
+      case .xz: unsafe archive_read_support_filter_xz(archive)
+      case .bzip2: unsafe archive_read_support_filter_bzip2(archive)
+      case .lz4: unsafe archive_read_support_filter_lz4(archive)
+      case .lzop: unsafe archive_read_support_filter_lzop(archive)
+      }
+    unsafe archive_read_support_format_raw(archive)
+    let code = unsafe archive_read_open(
+      archive, Unmanaged.passUnretained(feed).toOpaque(), nil,
+      { _, context, block in
+        guard let context = unsafe context else { return -1 }
+        let feed = unsafe Unmanaged<Feed>.fromOpaque(context).takeUnretainedValue()
+        do {
+          let count = try feed.source.read(into: feed.buffer, 0..<feed.buffer.capacity)
+          feed.count += UInt64(count)
+          unsafe feed.buffer.withPointer(0..<count) { bytes in
+            unsafe block?.pointee = UnsafeRawPointer(bytes.baseAddress)
+          }
+          return count
+        } catch {
+          feed.failure = error
+          return -1
+        }
+      }, nil)
+    try check(Int(code))
+    var entry: OpaquePointer?
+    let next = unsafe archive_read_next_header(archive, &entry)
+    isAtEnd = next == ARCHIVE_EOF
+    if !isAtEnd { try check(Int(next)) }
+  }
+
+  deinit {
+    unsafe archive_read_free(archive)
+  }
+
+  func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int {
+    guard !isAtEnd else { return 0 }
+    // A program that ends early must not end us.
+    let count = SignalMask.withoutBrokenPipe {
+      unsafe buffer.withPointer(range) { bytes in
+        unsafe archive_read_data(archive, bytes.baseAddress, bytes.count)
+      }
+    }
+    try check(count)
+    if count == 0 {
+      isAtEnd = true
+      try checkEnd()
+    }
+    return count
+  }
+
+  private func check(_ code: Int) throws {
+    guard code < Int(ARCHIVE_OK) else { return }
+    if let failure = feed.failure { throw failure }
+    let reason = unsafe archive_error_string(archive).map { unsafe String(cString: $0) }
+    throw Failure(.badData, "\(name): \(format.rawValue): \(reason ?? "error \(code)")")
+  }
+
+  /// libarchive ends quietly where a stream ends and something else follows.
+  private func checkEnd() throws {
+    if let failure = feed.failure { throw failure }
+    let used = UInt64(max(0, unsafe archive_filter_bytes(archive, -1)))
+    let probe = Buffer(capacity: 4096)
+    let rest = try feed.source.read(into: probe, 0..<probe.capacity)
+    if used < feed.count || rest > 0 {
+      throw Failure(.badData, "\(name): \(format.rawValue): something else follows the compressed data")
+    }
+  }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import MD5
+public import VMA
+
+/// An extent of an archive, in memory.
+public final class Extent: @unchecked Sendable {
+  public internal(set) var header = ExtentHeader(slots: [])
+  /// Counted from 0.
+  public internal(set) var number = 0
+  /// Where the extent starts in the archive.
+  public internal(set) var byte: UInt64 = 0
+  /// The blocks, from the start of the buffer; after them there is room for one extent header.
+  public let buffer = Buffer(
+    capacity: Format.blocksPerExtent * Format.blockSize + Format.extentHeaderSize)
+
+  init() {}
+}
+
+/// Extents that come one after another: of a sound archive, or what is left of a damaged one.
+public protocol ExtentSource: AnyObject {
+  var header: ArchiveHeader { get }
+  /// Of all extents that `next` has returned.
+  var census: ClusterCensus { get }
+  /// The next extent; nil at the end.
+  func next() throws -> Extent?
+  /// Gives an extent back, whose memory is used for one to come.
+  func recycle(_ extent: Extent)
+}
+
+/// Reads an archive front to back, from a pipe as well as from a file, on a thread of its own.
+public final class ArchiveReader: ExtentSource {
+  /// How the archive is called in messages.
+  public let name: String
+  public let header: ArchiveHeader
+  /// Bytes of the header; the first extent follows.
+  public let headerSize: Int
+  public private(set) var census: ClusterCensus
+  let source: any ByteSource
+  private var thread: Thread?
+  private let free = Channel<Extent>()
+  private let full = Channel<Extent>()
+
+  /// Extents in memory, about 3.7 MiB each: one is read, one is worked on, one waits.
+  private static let extentCount = 4
+
+  /// Reads the header and nothing else.
+  ///
+  /// - Throws: `Failure` 65 where this is no sound header.
+  public init(_ source: any ByteSource, name: String) throws {
+    self.source = source
+    self.name = name
+    let fixed = Buffer(capacity: Format.fixedHeaderSize)
+    let count = try source.readFully(into: fixed, 0..<fixed.capacity)
+    do {
+      headerSize = try fixed.withBytes(0..<count) { (bytes) throws(FormatError) in
+        try ArchiveHeader.byteCount(fixedPart: bytes)
+      }
+      let buffer = Buffer(capacity: headerSize)
+      buffer.copy(from: fixed, 0..<count, to: 0)
+      let rest = try source.readFully(into: buffer, count..<headerSize)
+      header = try buffer.withBytes(0..<count + rest) { (bytes) throws(FormatError) in
+        try ArchiveHeader(parsing: bytes, digest: MD5.self)
+      }
+    } catch let error as FormatError {
+      throw Failure(name, error)
+    }
+    census = ClusterCensus(header.devices)
+  }
+
+  /// Refuses an archive that is too short to hold what it claims, before any of that is allocated.
+  ///
+  /// - Parameters:
+  ///   - fileSize: bytes of the uncompressed archive.
+  ///   - devices: those that must be complete.
+  public func checkLength(fileSize: UInt64, devices: [Device]) throws {
+    let needed = ClusterCensus.leastExtentBytes(devices)
+    let found = fileSize - min(fileSize, UInt64(headerSize))
+    if found < needed {
+      throw Failure(name, FormatError(.tooShort(needed: needed, found: found), in: .archive, at: fileSize))
+    }
+  }
+
+  /// The next extent, checked against the header and all extents before it.
+  public func next() throws -> Extent? {
+    if thread == nil { start() }
+    guard let extent = try full.receive() else { return nil }
+    do {
+      try census.record(extent.header)
+    } catch {
+      throw Failure(name, FormatError(error, in: .extent(extent.number), at: extent.byte))
+    }
+    return extent
+  }
+
+  public func recycle(_ extent: Extent) {
+    free.send(extent)
+  }
+
+  /// - Throws: `Failure` 65 where clusters of these devices did not come.
+  public func checkComplete(_ devices: [Device]) throws {
+    do {
+      try census.checkComplete(devices)
+    } catch {
+      throw Failure(name, FormatError(error, in: .archive, at: 0))
+    }
+  }
+
+  private func start() {
+    for _ in 0..<Self.extentCount { free.send(Extent()) }
+    let scanner = ExtentScanner(
+      source: source, name: name, uuid: header.uuid, start: UInt64(headerSize))
+    let (free, full) = (free, full)
+    thread = Thread {
+      do {
+        while let extent = try free.receive(), try scanner.read(into: extent) {
+          full.send(extent)
+        }
+        full.finish()
+      } catch {
+        full.finish(.failure(error))
+      }
+    }
+  }
+}
+
+/// Cuts a stream into extents. The header of an extent is read together with the blocks of the one
+/// before it, so that each extent takes one read of a file.
+private final class ExtentScanner: @unchecked Sendable {
+  private let source: any ByteSource
+  private let name: String
+  private let uuid: UUID
+  private var byte: UInt64
+  private var number = 0
+  private let headerBytes = Buffer(capacity: Format.extentHeaderSize)
+  /// How many bytes of the next header are there; nil before the first read.
+  private var headerCount: Int?
+
+  init(source: any ByteSource, name: String, uuid: UUID, start: UInt64) {
+    self.source = source
+    self.name = name
+    self.uuid = uuid
+    byte = start
+  }
+
+  /// - Returns: false at the end of the archive.
+  func read(into extent: Extent) throws -> Bool {
+    let headerCount = try headerCount ?? source.readFully(into: headerBytes, 0..<headerBytes.capacity)
+    guard headerCount > 0 else { return false }
+    let failing = { [name, number, byte] (fault: Fault) in
+      Failure(name, FormatError(fault, in: .extent(number), at: byte))
+    }
+    do {
+      extent.header = try headerBytes.withBytes(0..<headerCount) { [uuid] (bytes) throws(Fault) in
+        try ExtentHeader(parsing: bytes, uuid: uuid, digest: MD5.self)
+      }
+    } catch {
+      throw failing(error)
+    }
+    extent.number = number
+    extent.byte = byte
+
+    let size = extent.header.dataSize
+    let count = try source.readFully(into: extent.buffer, 0..<size + Format.extentHeaderSize)
+    guard count >= size else { throw failing(.truncated(expected: size, found: count)) }
+    headerBytes.copy(from: extent.buffer, size..<count, to: 0)
+    self.headerCount = count - size
+    byte += UInt64(Format.extentHeaderSize + size)
+    number += 1
+    return true
+  }
+}

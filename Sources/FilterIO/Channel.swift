@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A queue between two threads, which ends with or without an error.
+///
+/// It has no bound of its own: what goes through is taken from a fixed set of buffers.
+public final class Channel<Element: Sendable>: @unchecked Sendable {
+  private let monitor = Monitor()
+  private var elements: [Element] = []
+  private var end: Result<Void, any Error>?
+
+  public init(_ elements: [Element] = []) {
+    self.elements = elements
+  }
+
+  public func send(_ element: Element) {
+    monitor.lock()
+    defer { monitor.unlock() }
+    elements.append(element)
+    monitor.wakeAll()
+  }
+
+  /// No more is to come; what was sent before can still be received. Only the first end counts.
+  public func finish(_ result: Result<Void, any Error> = .success(())) {
+    monitor.lock()
+    defer { monitor.unlock() }
+    if end == nil { end = result }
+    monitor.wakeAll()
+  }
+
+  /// The next element, waiting for it; nil at the end.
+  ///
+  /// - Throws: the error the channel was finished with, when all before it has been received.
+  public func receive() throws -> Element? {
+    monitor.lock()
+    defer { monitor.unlock() }
+    while elements.isEmpty {
+      if let end {
+        try end.get()
+        return nil
+      }
+      monitor.wait()
+    }
+    return elements.removeFirst()
+  }
+}

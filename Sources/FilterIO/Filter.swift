@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import ArgumentParser
+
+/// A tool of the family: options put together to parts, and a run.
+public protocol Filter: ParsableCommand {
+  var common: CommonOptions { get }
+  /// Does the work; a `Failure` says how it went wrong.
+  func filter() throws
+}
+
+/// When to show progress.
+public enum ProgressMode: String, CaseIterable, ExpressibleByArgument, Sendable {
+  case auto, always, never
+}
+
+/// The options that all tools have.
+public struct CommonOptions: ParsableArguments {
+  @Flag(name: .shortAndLong, help: "Say nothing but errors.")
+  public var quiet = false
+
+  @Flag(name: .shortAndLong, help: "Sum up at the end what was done.")
+  public var verbose = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Show progress: auto, always or never (default: auto, on a terminal).", valueName: "when"))
+  public var progress: ProgressMode = .auto
+
+  public init() {}
+}
+
+/// The version of all tools.
+public let toolsVersion = "1.0.0"
+
+extension Filter {
+  /// The whole life of a tool.
+  public static func main() {
+    Host.useUTF8()
+    Console.start(tool: configuration.commandName ?? "")
+    let command: Self
+    do {
+      command = try parseAsRoot() as? Self ?? { throw CleanExit.helpRequest() }()
+    } catch {
+      end(parsing: error)
+    }
+
+    Console.start(tool: configuration.commandName ?? "", isQuiet: command.common.quiet)
+    Signals.start(
+      showingProgress: command.common.progress == .always
+        || command.common.progress == .auto && !command.common.quiet
+          && Descriptor.standardError.isTerminal)
+    do {
+      try command.filter()
+      Console.clearStatus()
+      Host.exit(0)
+    } catch {
+      Cleanup.run()
+      end(failing: error)
+    }
+  }
+
+  private static func end(failing error: any Error) -> Never {
+    let failure = error as? Failure ?? Failure(.general, "\(error)")
+    Console.error(failure.message)
+    Host.exit(failure.status.rawValue)
+  }
+
+  /// Help, version and completions go to standard output; a wrong option gets one line.
+  private static func end(parsing error: any Error) -> Never {
+    guard exitCode(for: error) != .success else {
+      do {
+        try Descriptor.standardOutput.write(Array((fullMessage(for: error) + "\n").utf8))
+        Host.exit(0)
+      } catch {
+        end(failing: error)
+      }
+    }
+    let words = message(for: error).split(whereSeparator: \.isNewline).map {
+      $0.drop { $0 == " " }
+    }
+    Console.error(words.joined(separator: " ") + " (see --help)")
+    Host.exit(Failure.Status.usage.rawValue)
+  }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import SystemPackage
+public import VMA
+
+extension ArchiveHeader {
+  /// The device a user means: an exact name wins, then `drive-` before it (`scsi0`).
+  public func device(named name: String) -> Device? {
+    devices.first { $0.name == Array(name.utf8) }
+      ?? devices.first { $0.name == Array("drive-\(name)".utf8) }
+  }
+
+  public func config(named name: String) -> Config? {
+    configs.first { $0.name == Array(name.utf8) }
+  }
+
+  /// The devices a user means; all of them where nothing is said.
+  ///
+  /// - Throws: status 66 for one that is not there.
+  public func devices(named names: [String], in archive: String) throws -> [Device] {
+    guard !names.isEmpty else { return devices }
+    let ids = try names.map { try requireDevice(named: $0, in: archive).id }
+    return devices.filter { ids.contains($0.id) }
+  }
+
+  /// - Throws: status 66 if it is not there.
+  public func requireDevice(named name: String, in archive: String) throws -> Device {
+    guard let device = device(named: name) else {
+      let list = devices.map { String(decoding: $0.name, as: UTF8.self) }.joined(separator: ", ")
+      throw Failure(
+        .noInput,
+        "\(archive): no drive \(name); there \(devices.isEmpty ? "is none" : "are: \(list)")")
+    }
+    return device
+  }
+}
+
+/// The file name that a member of an archive gets outside.
+public struct OutputName: Hashable, Sendable {
+  public let bytes: [UInt8]
+
+  /// `disk-<device>.raw`, or `vmstate.bin`.
+  public init(_ device: Device) {
+    bytes =
+      device.isVMState
+      ? Array("vmstate.bin".utf8) : Array("disk-".utf8) + device.name + Array(".raw".utf8)
+  }
+
+  public init(_ config: Config) {
+    bytes = config.name
+  }
+
+  /// A name that was put together elsewhere.
+  public init(memberName bytes: [UInt8]) {
+    self.bytes = bytes
+  }
+
+  /// The name with something behind it.
+  public func appending(_ suffix: String) -> OutputName {
+    OutputName(memberName: bytes + Array(suffix.utf8))
+  }
+
+  /// The name with another ending, `disk-x.map` for `disk-x.raw`.
+  public func replacingExtension(with suffix: String) -> OutputName {
+    OutputName(memberName: bytes.dropLast(4) + Array(suffix.utf8))
+  }
+
+  public var path: FilePath {
+    FilePath(bytes: bytes)
+  }
+
+  public var text: String { String(decoding: bytes, as: UTF8.self) }
+
+  /// Checks that these names can be given to files in one directory, before any is.
+  ///
+  /// - Throws: status 65 for a name that is empty, `.` or `..`, longer than 255 bytes, holds a
+  ///   slash, NUL or other control character, or is there twice.
+  public static func check(_ names: [OutputName], archive: String) throws {
+    var seen: Set<OutputName> = []
+    for name in names {
+      let fault: String? =
+        if name.bytes.isEmpty {
+          "has no name"
+        } else if name.bytes == [46] || name.bytes == [46, 46] {
+          "names a directory"
+        } else if name.bytes.count > 255 {
+          "has a name of more than 255 bytes"
+        } else if name.bytes.contains(47) {
+          "has a slash in its name"
+        } else if name.bytes.contains(where: { $0 < 32 || $0 == 127 }) {
+          "has control characters in its name"
+        } else if !seen.insert(name).inserted {
+          "is there twice"
+        } else {
+          nil
+        }
+      if let fault {
+        throw Failure(.badData, "\(archive): member '\(name.text.prefix(80))' \(fault)")
+      }
+    }
+  }
+}

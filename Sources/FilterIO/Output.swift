@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import SystemPackage
+
+/// Where a tool's stream goes: standard output, or the file of `-o`.
+public struct Output: Sendable {
+  public let descriptor: Descriptor
+  private let pending: PendingFile?
+  private let isDirect: Bool
+
+  /// Standard output, unless it is a terminal.
+  ///
+  /// - Throws: status 64 on a terminal.
+  public static func standard() throws -> Output {
+    guard !Descriptor.standardOutput.isTerminal else {
+      throw Failure(.usage, "standard output is a terminal; redirect it, or use -o FILE")
+    }
+    Descriptor.standardOutput.widenPipe()
+    return Output(descriptor: .standardOutput, pending: nil, isDirect: false)
+  }
+
+  /// A file that appears under its name when it is whole and synced; a FIFO or device is written
+  /// directly.
+  public static func file(_ path: String, replaces: Bool) throws -> Output {
+    if let there = try Descriptor.status(of: FilePath(path)) {
+      switch there.kind {
+      case .fifo, .characterDevice, .blockDevice:
+        do {
+          let descriptor = try Descriptor.open(FilePath(path), .write)
+          guard !descriptor.isTerminal else {
+            throw Failure(.usage, "\(path) is a terminal")
+          }
+          return Output(descriptor: descriptor, pending: nil, isDirect: true)
+        } catch let error as Errno {
+          throw Failure(.cannotCreate, path, error)
+        }
+      default: break
+      }
+    }
+    let file = FilePath(path)
+    guard let name = file.lastComponent, name.kind == .regular, !path.hasSuffix("/") else {
+      throw Failure(.cannotCreate, path, .isDirectory)
+    }
+    let folder = file.removingLastComponent()
+    let directory: Descriptor
+    do {
+      directory = try Descriptor.open(
+        folder.isEmpty ? "." : folder, [.read, .directory])
+    } catch {
+      throw Failure(.cannotCreate, path, error)
+    }
+    let pending = try PendingFile(
+      FilePath(name.string), in: directory, displayName: path, replaces: replaces)
+    return Output(descriptor: pending.descriptor, pending: pending, isDirect: false)
+  }
+
+  /// The output of `-o`, or standard output where that is nil.
+  public static func open(_ path: String?, replaces: Bool) throws -> Output {
+    guard let path else { return try standard() }
+    return try file(path, replaces: replaces)
+  }
+
+  /// The last step of a run that went well.
+  public func commit() throws {
+    if let pending {
+      try PendingFile.commit([pending])
+    } else if isDirect {
+      try descriptor.sync()
+    }
+  }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import SystemPackage
+
+/// Where members of an archive become files. All names are taken inside of it, whatever happens to
+/// its path.
+public struct OutputDirectory {
+  private let descriptor: Descriptor
+  private let path: FilePath
+
+  /// Opens the directory, or makes it: its last component only.
+  ///
+  /// - Parameter path: the working directory where nil.
+  /// - Throws: status 73.
+  public init(_ path: String?) throws {
+    self.path = FilePath(path ?? ".")
+    do {
+      if path != nil, try Descriptor.makeDirectory(self.path) {
+        let made = self.path
+        // Succeeds only as long as nothing is in it.
+        _ = Cleanup.add { Descriptor.removeDirectory(made) }
+      }
+      descriptor = try Descriptor.open(self.path, [.read, .directory])
+    } catch {
+      throw Failure(.cannotCreate, self.path.string, error)
+    }
+  }
+
+  /// - Throws: status 73 where the name is taken.
+  public func checkFree(_ name: OutputName, replaces: Bool) throws {
+    try PendingFile.checkFree(
+      name.path, in: descriptor, displayName: displayName(name), replaces: replaces)
+  }
+
+  /// A file that appears in the directory when it is whole.
+  public func file(_ name: OutputName, replaces: Bool) throws -> PendingFile {
+    try PendingFile(name.path, in: descriptor, displayName: displayName(name), replaces: replaces)
+  }
+
+  private func displayName(_ name: OutputName) -> String {
+    path == "." ? name.text : path.appending(name.text).string
+  }
+}

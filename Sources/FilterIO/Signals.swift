@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Glibc
+internal import Synchronization
+
+/// A thread that takes the signals of the process, and shows progress between them.
+enum Signals {
+  private static let ending = [SIGINT, SIGTERM, SIGHUP]
+  private static let taken = ending + [SIGUSR1]
+
+  /// Call it before any other thread is started.
+  static func start(showingProgress: Bool) {
+    SignalMask.block(taken)
+    _ = Thread {
+      while true {
+        let signal = SignalMask.wait(for: taken, milliseconds: showingProgress ? 250 : nil)
+        if let signal, ending.contains(signal) {
+          Cleanup.run()
+          Console.clearStatus()
+          SignalMask.die(of: signal)
+        } else if signal == SIGUSR1 {
+          Console.error(Progress.current.line)
+        } else if showingProgress {
+          Console.show(status: Progress.current.line)
+        }
+      }
+    }
+  }
+}
+
+/// What has to be taken back when a run ends before it is done.
+enum Cleanup {
+  private struct Actions: Sendable {
+    var next = 0
+    var list: [Int: @Sendable () -> Void] = [:]
+  }
+
+  private static let actions = Mutex(Actions())
+  // Held by whoever gives files their names, so that a signal comes before all of that or after.
+  private static let monitor = Monitor()
+
+  /// - Returns: a number to `cancel` the action by.
+  static func add(_ action: @escaping @Sendable () -> Void) -> Int {
+    actions.withLock {
+      $0.next += 1
+      $0.list[$0.next] = action
+      return $0.next
+    }
+  }
+
+  static func cancel(_ number: Int) {
+    actions.withLock { $0.list[number] = nil }
+  }
+
+  /// Runs `body` so that no signal ends the process in the middle of it.
+  static func uninterrupted(_ body: () throws -> Void) rethrows {
+    monitor.lock()
+    defer { monitor.unlock() }
+    try body()
+  }
+
+  /// Takes everything back; the process must end after it.
+  static func run() {
+    monitor.lock()
+    for action in actions.withLock(\.list).values { action() }
+  }
+}

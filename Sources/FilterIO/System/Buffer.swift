@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLinux
+internal import Glibc
+
+/// A page-aligned piece of memory that is allocated once and used again and again.
+///
+/// A buffer has one owner at a time; it goes from thread to thread through a `Channel`, which is
+/// what makes it safe to send.
+@safe public final class Buffer: @unchecked Sendable {
+  public let capacity: Int
+  private let base: UnsafeMutableRawPointer
+
+  /// - Parameter capacity: bytes, all zero at first; untouched pages take no memory.
+  public init(capacity: Int) {
+    self.capacity = capacity
+    guard
+      let base = unsafe mmap(
+        nil, max(capacity, 1), PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+      unsafe base != MAP_FAILED
+    else { fatalError("out of memory") }
+    unsafe self.base = unsafe base
+  }
+
+  deinit {
+    unsafe munmap(base, max(capacity, 1))
+  }
+
+  private func check(_ range: Range<Int>) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= capacity)
+  }
+
+  /// Calls `body` with some of the bytes.
+  @unsafe public func withPointer<Result, Failure: Error>(
+    _ range: Range<Int>, _ body: (UnsafeMutableRawBufferPointer) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    check(range)
+    return try unsafe body(
+      UnsafeMutableRawBufferPointer(start: base + range.lowerBound, count: range.count))
+  }
+
+  /// Calls `body` with some of the bytes to look at.
+  public func withBytes<Result, Failure: Error>(
+    _ range: Range<Int>, _ body: (Span<UInt8>) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    check(range)
+    let bytes = unsafe UnsafeBufferPointer(
+      start: (base + range.lowerBound).assumingMemoryBound(to: UInt8.self), count: range.count)
+    return try unsafe body(bytes.span)
+  }
+
+  /// Calls `body` with some of the bytes to change.
+  public func withMutableBytes<Result, Failure: Error>(
+    _ range: Range<Int>, _ body: (inout MutableSpan<UInt8>) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    check(range)
+    let bytes = unsafe UnsafeMutableBufferPointer(
+      start: (base + range.lowerBound).assumingMemoryBound(to: UInt8.self), count: range.count)
+    var span = unsafe bytes.mutableSpan
+    return try body(&span)
+  }
+
+  /// Copies bytes from another buffer, or from elsewhere in this one.
+  public func copy(from other: Buffer, _ range: Range<Int>, to offset: Int) {
+    other.check(range)
+    check(offset..<offset + range.count)
+    unsafe memmove(base + offset, other.base + range.lowerBound, range.count)
+  }
+
+  public func copy(_ bytes: [UInt8], to offset: Int) {
+    check(offset..<offset + bytes.count)
+    unsafe bytes.withUnsafeBytes { bytes in
+      guard let source = bytes.baseAddress else { return }
+      unsafe memcpy(base + offset, source, bytes.count)
+    }
+  }
+
+  public func fillWithZeros(_ range: Range<Int>) {
+    check(range)
+    unsafe memset(base + range.lowerBound, 0, range.count)
+  }
+
+  /// Whether all these bytes are zero; `range` must not be empty.
+  ///
+  /// The bytes are compared with themselves, shifted by one word: memcmp(3) is as wide as the
+  /// machine and stops at the first difference, which is mostly near.
+  public func isZero(_ range: Range<Int>) -> Bool {
+    check(range)
+    let start = unsafe base + range.lowerBound
+    guard range.count >= 8 else {
+      return unsafe UnsafeRawBufferPointer(start: start, count: range.count).allSatisfy { $0 == 0 }
+    }
+    return unsafe start.loadUnaligned(as: UInt64.self) == 0
+      && memcmp(start, start + 8, range.count - 8) == 0
+  }
+
+  /// The place of the first `needle` at or after `range`'s start; nil if none lies within.
+  public func firstIndex(of needle: [UInt8], in range: Range<Int>) -> Int? {
+    check(range)
+    return unsafe needle.withUnsafeBytes { needle -> Int? in
+      guard
+        let found = unsafe linux_memmem(
+          base + range.lowerBound, range.count, needle.baseAddress, needle.count)
+      else { return nil }
+      return unsafe found - UnsafeRawPointer(base)
+    }
+  }
+}

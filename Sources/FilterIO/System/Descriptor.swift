@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLinux
+internal import Glibc
+public import SystemPackage
+
+/// What kind of thing a descriptor or a path stands for.
+public enum FileKind: Sendable {
+  case regular, directory, blockDevice, characterDevice, fifo, socket, symlink, other
+}
+
+/// What fstat(2) tells, as far as it is of use here.
+public struct FileStatus: Sendable {
+  public var kind: FileKind
+  /// Bytes; 0 for block devices.
+  public var size: UInt64
+  /// Device and inode, or the device itself for block devices: the same for the same target.
+  public var identity: [UInt64]
+
+  fileprivate init(_ status: stat) {
+    kind =
+      switch status.st_mode & S_IFMT {
+      case S_IFREG: .regular
+      case S_IFDIR: .directory
+      case S_IFBLK: .blockDevice
+      case S_IFCHR: .characterDevice
+      case S_IFIFO: .fifo
+      case S_IFSOCK: .socket
+      case S_IFLNK: .symlink
+      default: .other
+      }
+    size = UInt64(max(status.st_size, 0))
+    identity =
+      kind == .blockDevice
+      ? [UInt64(status.st_rdev)] : [UInt64(status.st_dev), UInt64(status.st_ino)]
+  }
+}
+
+/// An open file, pipe or device, closed when the last reference goes; errors name it.
+///
+/// The system calls of this family of tools are here and nowhere else. Each is tried again on
+/// EINTR; each failure of reading and writing is a `Failure` with status 74 and the system's words.
+@safe public final class Descriptor: Sendable {
+  public let raw: Int32
+  /// How the file is called in messages.
+  public let name: String
+  private let isOwned: Bool
+
+  public init(raw: Int32, name: String, isOwned: Bool = true) {
+    self.raw = raw
+    self.name = name
+    self.isOwned = isOwned
+  }
+
+  deinit {
+    if isOwned { Glibc.close(raw) }
+  }
+
+  public static let standardInput = Descriptor(raw: 0, name: "standard input", isOwned: false)
+  public static let standardOutput = Descriptor(raw: 1, name: "standard output", isOwned: false)
+  public static let standardError = Descriptor(raw: 2, name: "standard error", isOwned: false)
+
+  /// Repeats a call that was interrupted; any other error is thrown as `Errno`.
+  @discardableResult
+  private static func retry<Value: BinaryInteger>(_ call: () -> Value) throws(Errno) -> Value {
+    while true {
+      let value = call()
+      if value != -1 { return value }
+      if errno != EINTR { throw Errno(rawValue: errno) }
+    }
+  }
+
+  /// The same for a call about a path.
+  @discardableResult
+  private static func retry(
+    _ path: FilePath, _ call: (UnsafePointer<CChar>) -> Int32
+  ) throws(Errno) -> Int32 {
+    try unsafe path.withPlatformString { path in
+      Result { () throws(Errno) in try retry { unsafe call(path) } }
+    }.get()
+  }
+
+  /// Repeats a call that was interrupted; any other error is a failure to read or write this file.
+  @discardableResult
+  private func io<Value: BinaryInteger>(_ call: () -> Value) throws(Failure) -> Value {
+    do { return try Self.retry(call) } catch { throw Failure(.inputOutput, name, error) }
+  }
+
+  // MARK: Opening
+
+  public struct OpenMode: OptionSet, Sendable {
+    public let rawValue: Int32
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+    public static let read = OpenMode(rawValue: O_RDONLY)
+    public static let write = OpenMode(rawValue: O_WRONLY)
+    public static let readWrite = OpenMode(rawValue: O_RDWR)
+    public static let directory = OpenMode(rawValue: O_DIRECTORY)
+    /// Of a block device: fails with EBUSY while it is mounted or used otherwise.
+    public static let exclusive = OpenMode(rawValue: O_EXCL)
+    /// A new file, which must not exist; a symbolic link in its place is not followed.
+    public static let createNew = OpenMode(rawValue: O_CREAT | O_EXCL)
+    /// A file without a name, in the directory that is opened.
+    public static let unnamed = OpenMode(rawValue: linux_o_tmpfile)
+  }
+
+  /// Opens a file.
+  ///
+  /// - Parameters:
+  ///   - path: relative to `directory`, or to the working directory.
+  ///   - name: for messages; the path where nil.
+  ///   - permissions: of a new file, before the umask.
+  public static func open(
+    _ path: FilePath, _ mode: OpenMode, in directory: Descriptor? = nil, name: String? = nil,
+    permissions: UInt32 = 0o666
+  ) throws(Errno) -> Descriptor {
+    let raw = try unsafe retry(path) {
+      unsafe linux_open_at(directory?.raw ?? AT_FDCWD, $0, mode.rawValue, permissions)
+    }
+    return Descriptor(raw: raw, name: name ?? path.string)
+  }
+
+  // MARK: Reading and writing
+
+  /// Reads what is there, at most `range.count` bytes; 0 at the end.
+  public func read(into buffer: Buffer, _ range: Range<Int>) throws(Failure) -> Int {
+    try unsafe buffer.withPointer(range) { (bytes) throws(Failure) in
+      try io { unsafe Glibc.read(raw, bytes.baseAddress, bytes.count) }
+    }
+  }
+
+  /// Reads at `offset` until `range` is full or the file ends; returns the bytes read.
+  public func read(
+    into buffer: Buffer, _ range: Range<Int>, at offset: UInt64
+  ) throws(Failure) -> Int {
+    try unsafe buffer.withPointer(range) { (bytes) throws(Failure) in
+      var done = 0
+      while done < bytes.count {
+        let count = try io {
+          unsafe pread(
+            raw, bytes.baseAddress.map { unsafe $0 + done }, bytes.count - done,
+            off_t(offset) + off_t(done))
+        }
+        if count == 0 { break }
+        done += count
+      }
+      return done
+    }
+  }
+
+  /// Writes all the bytes.
+  public func write(_ buffer: Buffer, _ range: Range<Int>) throws(Failure) {
+    try write(buffer, [range])
+  }
+
+  /// Writes all the bytes of all the ranges (at most 1024), from where they lie.
+  public func write(_ buffer: Buffer, _ ranges: [Range<Int>]) throws(Failure) {
+    var vectors: [iovec] = unsafe []
+    unsafe vectors.reserveCapacity(ranges.count)
+    for range in ranges {
+      unsafe buffer.withPointer(range) { bytes in
+        unsafe vectors.append(iovec(iov_base: bytes.baseAddress, iov_len: bytes.count))
+      }
+    }
+    var first = 0
+    while unsafe first < vectors.count {
+      var written = try unsafe vectors.withUnsafeBufferPointer { (vectors) throws(Failure) in
+        try io {
+          unsafe writev(
+            raw, vectors.baseAddress.map { unsafe $0 + first }, Int32(vectors.count - first))
+        }
+      }
+      while unsafe first < vectors.count && written >= vectors[first].iov_len {
+        written -= unsafe vectors[first].iov_len
+        first += 1
+      }
+      if written > 0 {
+        unsafe vectors[first].iov_base = vectors[first].iov_base.map { unsafe $0 + written }
+        unsafe vectors[first].iov_len -= written
+      }
+    }
+    withExtendedLifetime(buffer) {}
+  }
+
+  /// Writes all the bytes at `offset`.
+  public func write(_ buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws(Failure) {
+    try unsafe buffer.withPointer(range) { (bytes) throws(Failure) in
+      var done = 0
+      while done < bytes.count {
+        done += try io {
+          unsafe pwrite(
+            raw, bytes.baseAddress.map { unsafe $0 + done }, bytes.count - done,
+            off_t(offset) + off_t(done))
+        }
+      }
+    }
+  }
+
+  /// Writes all of a text or a small piece of data.
+  public func write(_ bytes: [UInt8]) throws(Failure) {
+    try unsafe bytes.withUnsafeBufferPointer { (bytes) throws(Failure) in
+      try unsafe write(UnsafeRawBufferPointer(bytes))
+    }
+  }
+
+  /// Writes all the bytes of memory that a library has.
+  @unsafe public func write(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
+    var done = 0
+    while done < bytes.count {
+      done += try io {
+        unsafe Glibc.write(raw, bytes.baseAddress.map { unsafe $0 + done }, bytes.count - done)
+      }
+    }
+  }
+
+  // MARK: Places and sizes
+
+  public func status() throws(Failure) -> FileStatus {
+    var status = stat()
+    try io { unsafe fstat(raw, &status) }
+    return FileStatus(status)
+  }
+
+  /// What a path in this directory stands for, symbolic links not followed; nil if nothing is there.
+  public func status(of path: FilePath, following: Bool = false) throws(Failure) -> FileStatus? {
+    try Self.status(of: path, in: self, following: following)
+  }
+
+  /// What a path stands for; nil if nothing is there.
+  public static func status(
+    of path: FilePath, in directory: Descriptor? = nil, following: Bool = true
+  ) throws(Failure) -> FileStatus? {
+    var status = stat()
+    do {
+      try unsafe retry(path) {
+        unsafe fstatat(directory?.raw ?? AT_FDCWD, $0, &status, following ? 0 : AT_SYMLINK_NOFOLLOW)
+      }
+      return FileStatus(status)
+    } catch {
+      if error == .noSuchFileOrDirectory { return nil }
+      throw Failure(.inputOutput, path.string, error)
+    }
+  }
+
+  /// Bytes of a regular file or a block device.
+  public func size() throws(Failure) -> UInt64 {
+    let status = try status()
+    guard status.kind == .blockDevice else { return status.size }
+    var size: UInt64 = 0
+    try io { unsafe linux_block_device_size(raw, &size) }
+    return size
+  }
+
+  /// The position that reading and writing go on from; nil where there is none, as in a pipe.
+  public var position: UInt64? {
+    let position = lseek(raw, 0, SEEK_CUR)
+    return position < 0 ? nil : UInt64(position)
+  }
+
+  public func seek(to offset: UInt64) throws(Failure) {
+    try io { lseek(raw, off_t(offset), SEEK_SET) }
+  }
+
+  /// The next data (or hole) at or after `offset`; nil if there is none before the end.
+  ///
+  /// - Throws: `Errno` where the file cannot tell.
+  public func next(data: Bool, at offset: UInt64) throws(Errno) -> UInt64? {
+    do {
+      let found = try Self.retry {
+        lseek(raw, off_t(offset), data ? linux_seek_data : linux_seek_hole)
+      }
+      return UInt64(found)
+    } catch {
+      if error == .noSuchAddressOrDevice { return nil }
+      throw error
+    }
+  }
+
+  public func truncate(to size: UInt64) throws(Failure) {
+    guard let size = off_t(exactly: size) else { throw Failure(.inputOutput, name, .fileTooLarge) }
+    try io { ftruncate(raw, size) }
+  }
+
+  /// Frees a range, which then reads as zeros; false where the file system cannot.
+  public func punchHole(_ range: Range<UInt64>) -> Bool {
+    linux_punch_hole(raw, Int64(range.lowerBound), Int64(range.count)) == 0
+  }
+
+  /// Makes a range of a block device read as zeros; false where it cannot.
+  public func zeroBlockDevice(_ range: Range<UInt64>) -> Bool {
+    linux_block_device_zero(raw, range.lowerBound, UInt64(range.count)) == 0
+  }
+
+  /// Brings what was written to stable storage, where this is a file that has such.
+  public func sync() throws(Failure) {
+    do {
+      try Self.retry { fsync(raw) }
+    } catch {
+      // Pipes and some special files cannot be synced and need not be.
+      if error != .invalidArgument && error != .readOnlyFileSystem {
+        throw Failure(.inputOutput, name, error)
+      }
+    }
+  }
+
+  public var isTerminal: Bool { isatty(raw) == 1 }
+
+  public var isAppending: Bool {
+    let flags = linux_status_flags(raw)
+    return flags >= 0 && flags & O_APPEND != 0
+  }
+
+  /// Asks for a large pipe, so that both sides switch less often; without effect on other files.
+  public func widenPipe() {
+    _ = linux_set_pipe_size(raw, 1 << 20)
+  }
+
+  public func adviseSequential() {
+    _ = posix_fadvise(raw, 0, 0, POSIX_FADV_SEQUENTIAL)
+  }
+
+  /// Column count where this is a terminal.
+  public var terminalWidth: Int? {
+    var size = winsize()
+    guard unsafe ioctl(raw, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return nil }
+    return Int(size.ws_col)
+  }
+
+  // MARK: Names in this directory
+
+  /// Gives a file that was opened unnamed a name in this directory.
+  public func link(_ file: Descriptor, as path: FilePath) throws(Errno) {
+    try unsafe Self.with(FilePath("/proc/self/fd/\(file.raw)"), path) { source, target in
+      unsafe linkat(AT_FDCWD, source, raw, target, linux_at_symlink_follow)
+    }
+  }
+
+  /// Renames within this directory; what is there is replaced.
+  public func rename(_ path: FilePath, to newPath: FilePath) throws(Errno) {
+    try unsafe Self.with(path, newPath) { source, target in unsafe renameat(raw, source, raw, target) }
+  }
+
+  /// Renames within this directory; fails with EEXIST if something is there.
+  public func renameNew(_ path: FilePath, to newPath: FilePath) throws(Errno) {
+    do {
+      try unsafe Self.with(path, newPath) { source, target in
+        unsafe linux_rename_new(raw, source, target)
+      }
+    } catch {
+      // File systems without RENAME_NOREPLACE.
+      guard error == .invalidArgument || error == .noFunction else { throw error }
+      try unsafe Self.with(path, newPath) { source, target in
+        unsafe linkat(raw, source, raw, target, 0)
+      }
+      unlink(path)
+    }
+  }
+
+  /// Calls a function of two paths.
+  private static func with(
+    _ first: FilePath, _ second: FilePath,
+    _ call: (UnsafePointer<CChar>, UnsafePointer<CChar>) -> Int32
+  ) throws(Errno) {
+    try unsafe first.withPlatformString { first in
+      Result { () throws(Errno) in
+        _ = try unsafe retry(second) { second in unsafe call(first, second) }
+      }
+    }.get()
+  }
+
+  public func unlink(_ path: FilePath) {
+    _ = unsafe path.withPlatformString { unsafe unlinkat(raw, $0, 0) }
+  }
+
+  /// Makes a directory; false if something of that name is there already.
+  public static func makeDirectory(_ path: FilePath) throws(Errno) -> Bool {
+    do {
+      try unsafe retry(path) { unsafe mkdir($0, 0o777) }
+      return true
+    } catch {
+      if error == .fileExists { return false }
+      throw error
+    }
+  }
+
+  public static func removeDirectory(_ path: FilePath) {
+    _ = unsafe path.withPlatformString { unsafe rmdir($0) }
+  }
+}
+
+extension FilePath {
+  /// A path of any bytes but NUL, UTF-8 or not.
+  init(bytes: [UInt8]) {
+    self = unsafe FilePath(platformString: (bytes + [0]).map { CChar(bitPattern: $0) })
+  }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLinux
+internal import Glibc
+
+/// What a tool asks of the process around it.
+public enum Host {
+  public static func environment(_ name: String) -> String? {
+    guard let value = unsafe getenv(name) else { return nil }
+    return unsafe String(cString: value)
+  }
+
+  /// Seconds since 1970.
+  public static var now: Int64 { Int64(time(nil)) }
+
+  /// Seconds since some moment, for measuring.
+  public static var uptime: Double {
+    var time = timespec()
+    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+  }
+
+  public static var processorCount: Int {
+    max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+  }
+
+  /// The time as ctime(3) writes it, in the local zone, without its newline.
+  public static func localTime(_ seconds: Int64) -> String {
+    var time = time_t(seconds)
+    var text = [CChar](repeating: 0, count: 64)
+    guard unsafe ctime_r(&time, &text) != nil else { return "\(seconds)" }
+    return String(decoding: text.prefix { $0 != 0 && $0 != 10 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+  }
+
+  /// Whether a program of this name can be found to run.
+  public static func hasProgram(_ name: String) -> Bool {
+    (environment("PATH") ?? "/usr/local/bin:/usr/bin:/bin").split(separator: ":").contains {
+      unsafe access("\($0)/\(name)", X_OK) == 0
+    }
+  }
+
+  /// Names of any language in what libraries write; a Swift program starts in the C locale.
+  public static func useUTF8() {
+    _ = unsafe setlocale(LC_CTYPE, "C.UTF-8")
+  }
+
+  public static func exit(_ status: Int32) -> Never {
+    Glibc.exit(status)
+  }
+}

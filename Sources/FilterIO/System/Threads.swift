@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLinux
+internal import Glibc
+
+/// A plain thread.
+@safe public final class Thread: @unchecked Sendable {
+  private final class Start {
+    let body: @Sendable () -> Void
+    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+  }
+
+  private var handle = pthread_t()
+
+  /// Starts a thread.
+  public init(_ body: @escaping @Sendable () -> Void) {
+    let start = unsafe Unmanaged.passRetained(Start(body))
+    let code = unsafe pthread_create(
+      &handle, nil,
+      { argument in
+        guard let argument = unsafe argument else { return nil }
+        unsafe Unmanaged<Start>.fromOpaque(argument).takeRetainedValue().body()
+        return nil
+      }, start.toOpaque())
+    guard code == 0 else { fatalError("cannot start a thread") }
+  }
+
+  /// Waits until the thread has ended; once.
+  public func join() {
+    pthread_join(handle, nil)
+  }
+}
+
+/// A lock with a condition to wait for.
+@safe public final class Monitor: @unchecked Sendable {
+  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+  private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+
+  public init() {
+    unsafe pthread_mutex_init(mutex, nil)
+    unsafe pthread_cond_init(condition, nil)
+  }
+
+  deinit {
+    unsafe pthread_cond_destroy(condition)
+    unsafe pthread_mutex_destroy(mutex)
+    unsafe condition.deallocate()
+    unsafe mutex.deallocate()
+  }
+
+  public func lock() { unsafe pthread_mutex_lock(mutex) }
+  public func unlock() { unsafe pthread_mutex_unlock(mutex) }
+  /// Gives the lock away until `wakeAll` is called; the lock must be held.
+  public func wait() { unsafe pthread_cond_wait(condition, mutex) }
+  public func wakeAll() { unsafe pthread_cond_broadcast(condition) }
+}
+
+/// Signals, taken by a thread of their own instead of handlers.
+public enum SignalMask {
+  /// Blocks the signals in this thread and all it starts from now on.
+  public static func block(_ signals: [Int32]) {
+    unsafe with(signals) { unsafe _ = pthread_sigmask(SIG_BLOCK, $0, nil) }
+  }
+
+  /// Waits for one of the signals, which must be blocked.
+  ///
+  /// - Parameter milliseconds: the longest wait; nil for no limit.
+  /// - Returns: the signal; nil when time is over.
+  public static func wait(for signals: [Int32], milliseconds: Int?) -> Int32? {
+    unsafe with(signals) { set in
+      guard let milliseconds else {
+        var signal: Int32 = 0
+        return unsafe sigwait(set, &signal) == 0 ? signal : nil
+      }
+      var time = timespec(
+        tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000)
+      let signal = unsafe sigtimedwait(set, nil, &time)
+      return signal > 0 ? signal : nil
+    }
+  }
+
+  /// Ends the process by the signal, as if it had not been caught.
+  public static func die(of signal: Int32) -> Never {
+    _ = Glibc.signal(signal, SIG_DFL)
+    unsafe with([signal]) { unsafe _ = pthread_sigmask(SIG_UNBLOCK, $0, nil) }
+    kill(getpid(), signal)
+    _exit(128 + signal)
+  }
+
+  /// Runs `body` so that writing to a closed pipe in it is an error and not the end of the process.
+  public static func withoutBrokenPipe<Result>(_ body: () throws -> Result) rethrows -> Result {
+    block([SIGPIPE])
+    defer {
+      _ = wait(for: [SIGPIPE], milliseconds: 0)
+      unsafe with([SIGPIPE]) { unsafe _ = pthread_sigmask(SIG_UNBLOCK, $0, nil) }
+    }
+    return try body()
+  }
+
+  @unsafe private static func with<Result>(
+    _ signals: [Int32], _ body: (UnsafePointer<sigset_t>) -> Result
+  ) -> Result {
+    var set = sigset_t()
+    unsafe sigemptyset(&set)
+    for signal in signals { unsafe sigaddset(&set, signal) }
+    return unsafe body(&set)
+  }
+}

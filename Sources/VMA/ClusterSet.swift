@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A set of clusters, one bit each.
+///
+/// A plain bit field costs memory for what a header merely claims, and 254 devices of 256 TiB can
+/// be claimed in a few bytes. So the field comes in two forms: dense where the claim is small, and
+/// hashed words, which cost only what really came, where it is not.
+struct ClusterSet: Sendable {
+  private enum Words: Sendable {
+    case dense([UInt64])
+    case sparse([UInt64: UInt64])
+  }
+
+  private var words: Words
+  // Clusters mostly come in order: of 64 insertions, 63 touch only this word.
+  private var currentIndex: UInt64 = 0
+  private var current: UInt64 = 0
+
+  /// - Parameter denseCount: clusters to make room for; nil for the form that makes none.
+  init(denseCount: UInt64?) {
+    words =
+      if let denseCount {
+        .dense([UInt64](repeating: 0, count: Int(denseCount.dividedRoundingUp(by: 64))))
+      } else {
+        .sparse([:])
+      }
+  }
+
+  /// - Parameter cluster: in dense form, below the count given at the start.
+  /// - Returns: whether it was not there yet.
+  mutating func insert(_ cluster: UInt64) -> Bool {
+    if cluster / 64 != currentIndex {
+      store()
+      currentIndex = cluster / 64
+      current = load(currentIndex)
+    }
+    let bit: UInt64 = 1 &<< (cluster % 64)
+    defer { current |= bit }
+    return current & bit == 0
+  }
+
+  /// The first cluster at or after `cluster` that is in the set, or is not; `limit` if none.
+  func next(from cluster: UInt64, limit: UInt64, inSet: Bool) -> UInt64 {
+    var cluster = cluster
+    while cluster < limit {
+      let bits = (inSet ? word(cluster / 64) : ~word(cluster / 64)) >> (cluster % 64)
+      if bits != 0 { return min(cluster + UInt64(bits.trailingZeroBitCount), limit) }
+      cluster = (cluster / 64 + 1) * 64
+    }
+    return limit
+  }
+
+  private func word(_ index: UInt64) -> UInt64 {
+    index == currentIndex ? current : load(index)
+  }
+
+  private func load(_ index: UInt64) -> UInt64 {
+    switch words {
+    case .dense(let words): words[Int(index)]
+    case .sparse(let words): words[index] ?? 0
+    }
+  }
+
+  private mutating func store() {
+    guard current != 0 else { return }
+    switch words {
+    case .dense(var dense):
+      words = .sparse([:])
+      dense[Int(currentIndex)] = current
+      words = .dense(dense)
+    case .sparse(var sparse):
+      words = .dense([])
+      sparse[currentIndex] = current
+      words = .sparse(sparse)
+    }
+  }
+}

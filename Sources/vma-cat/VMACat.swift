@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Decompression
+import FilterIO
+import VMA
+
+@main
+struct VMACat: Filter {
+  static let configuration = CommandConfiguration(
+    commandName: "vma-cat",
+    abstract: "Write one disk or configuration file of a VMA archive to standard output.",
+    usage: "vma-cat [--offset BYTES] [--length BYTES] ARCHIVE [MEMBER] > disk.raw",
+    discussion: """
+      The disk comes in order, whatever the order in the archive. Examples:
+
+        vma-cat backup.vma.zst scsi0 > disk.raw
+        zstdcat backup.vma.zst | vma-cat - qemu-server.conf
+      """,
+    version: "vma-cat \(toolsVersion)")
+
+  @Option(
+    help: ArgumentHelp("Start at this byte of the member.", valueName: "bytes"))
+  var offset: String?
+
+  @Option(
+    help: ArgumentHelp("Write so many bytes at most.", valueName: "bytes"))
+  var length: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "For data that has to wait (default: $TMPDIR, then /var/tmp).", valueName: "dir"),
+    completion: .directory)
+  var tmpdir: String?
+
+  @OptionGroup var common: CommonOptions
+
+  @Argument(help: "The archive; - is standard input.", completion: .file())
+  var archive: String
+
+  @Argument(
+    help: "A drive or configuration file (default: the only drive).",
+    completion: .members(withConfigs: true) { try Input.header(of: $0) })
+  var member: String?
+
+  func filter() throws {
+    let offset = try Self.bytes(offset, option: "--offset") ?? 0
+    let length = try Self.bytes(length, option: "--length")
+    let input = try Input.open(archive)
+    let reader = try ArchiveReader(input.source, name: input.name)
+    switch try find(in: reader.header, input.name) {
+    case .config(let config):
+      try write(config, offset: offset, length: length)
+    case .device(let device):
+      try write(device, input, reader, offset: offset, length: length)
+    }
+  }
+
+  private static func bytes(_ argument: String?, option: String) throws -> UInt64? {
+    guard let argument else { return nil }
+    guard let count = ByteCount(argument: argument) else {
+      throw Failure(.usage, "\(option) takes a number of bytes, not '\(argument)'")
+    }
+    return count.bytes
+  }
+
+  private enum Member {
+    case device(Device)
+    case config(Config)
+  }
+
+  private func find(in header: ArchiveHeader, _ name: String) throws -> Member {
+    if let member {
+      if let device = header.devices.first(where: { $0.name == Array(member.utf8) }) {
+        return .device(device)
+      }
+      if let config = header.config(named: member) { return .config(config) }
+      if let device = header.device(named: member) { return .device(device) }
+      throw Failure(.noInput, "\(name): no drive or config \(member); there are: \(list(header))")
+    }
+    let drives = header.devices.filter { !$0.isVMState }
+    guard drives.count <= 1 else {
+      throw Failure(.usage, "\(name): which drive? There are: \(list(header))")
+    }
+    guard let only = drives.first else { throw Failure(.noInput, "\(name): holds no drive") }
+    return .device(only)
+  }
+
+  private func list(_ header: ArchiveHeader) -> String {
+    let names = header.devices.map(\.name) + header.configs.map(\.name)
+    return names.map { String(decoding: $0, as: UTF8.self) }.joined(separator: ", ")
+  }
+
+  /// The part of a member that is asked for.
+  private func window(offset: UInt64, length: UInt64?, size: UInt64) throws -> Range<UInt64> {
+    guard offset <= size else {
+      throw Failure(.usage, "--offset \(offset) lies beyond the end, at \(size)")
+    }
+    return offset..<offset + min(length ?? .max, size - offset)
+  }
+
+  private func write(_ config: Config, offset: UInt64, length: UInt64?) throws {
+    let range = try window(offset: offset, length: length, size: UInt64(config.data.count))
+    let data = config.data[Int(range.lowerBound)..<Int(range.upperBound)]
+    let output = Descriptor.standardOutput
+    let text = output.isTerminal ? Array(String(printable: data, keepingLines: true).utf8) : Array(data)
+    try output.write(text)
+  }
+
+  private func write(
+    _ device: Device, _ input: Input, _ reader: ArchiveReader, offset: UInt64, length: UInt64?
+  ) throws {
+    let output = try Output.standard().descriptor
+    // Of vmstate the size is only known when all of it has come.
+    let isWhole = offset == 0 && length == nil
+    if !device.isVMState { _ = try window(offset: offset, length: length, size: device.size) }
+    let sink = try DescriptorSink(output)
+    if let file = input.file {
+      try reader.checkLength(fileSize: try file.size(), devices: [device])
+      let index = try ArchiveIndex(file, reader: reader, devices: [device])
+      try check(index.census, device, input.name)
+      let disk = index.disk(device, in: file)
+      let range = try window(offset: offset, length: length, size: disk.size)
+      Progress.current.restart(expecting: UInt64(range.count))
+      _ = try disk.emit(to: sink, window: range)
+    } else {
+      let reorder = StreamReorder(reader, devices: [device], directory: tmpdir)
+      if device.isVMState && !isWhole {
+        guard let disk = try reorder.collect(device) else { return try check(reader.census, device, input.name) }
+        let range = try window(offset: offset, length: length, size: disk.size)
+        _ = try disk.emit(to: sink, window: range)
+      } else {
+        let range = try window(offset: offset, length: length, size: device.size)
+        _ = try reorder.stream(device, to: sink, window: isWhole ? nil : range)
+      }
+      try check(reader.census, device, input.name)
+    }
+    if common.verbose {
+      Console.error("\(ByteCount(device.size)), \(Progress.current.rate(of: device.size))")
+    }
+  }
+
+  private func check(_ census: ClusterCensus, _ device: Device, _ name: String) throws {
+    do {
+      try census.checkComplete([device])
+    } catch {
+      throw Failure(name, FormatError(error, in: .archive, at: 0))
+    }
+  }
+}

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import FilterIO
+import MD5
+import SystemPackage
+import VMA
+import Zstd
+
+@main
+struct VMAPack: Filter {
+  static let configuration = CommandConfiguration(
+    commandName: "vma-pack",
+    abstract: "Pack disks and configuration files into a VMA archive.",
+    usage: "vma-pack [-c [NAME=]FILE]... [-o FILE] [-z] [NAME=]SOURCE... > backup.vma",
+    discussion: """
+      A SOURCE is a raw image, a block device, or, with --size, a pipe (- is
+      standard input). Examples:
+
+        vma-pack drive-scsi0=disk.raw | zstd > vm.vma.zst
+        vma-pack -zo vm.vma.zst -c qemu-server.conf drive-scsi0=/dev/vg/disk
+      """,
+    version: "vma-pack \(toolsVersion)")
+
+  @Option(
+    name: .shortAndLong,
+    help: ArgumentHelp("A configuration file to carry along.", valueName: "[name=]file"),
+    completion: .file())
+  var config: [String] = []
+
+  @Option(
+    help: ArgumentHelp("The size of a source that is a pipe.", valueName: "name=bytes"))
+  var size: [String] = []
+
+  @Flag(help: "Pad a source whose size is no multiple of 512.")
+  var pad = false
+
+  @Option(
+    name: .shortAndLong,
+    help: ArgumentHelp("Write there, when all is well.", valueName: "file"), completion: .file())
+  var output: String?
+
+  @Flag(name: .shortAndLong, help: "Replace the output file if it exists.")
+  var force = false
+
+  @Flag(name: .shortAndLong, help: "Compress with zstd.")
+  var zstd = false
+
+  @Option(help: ArgumentHelp("Compression level (default: 3).", valueName: "n"))
+  var level: Int?
+
+  @Option(
+    name: [.customShort("T"), .long],
+    help: ArgumentHelp("Compression threads (default: 0, all cores).", valueName: "n"))
+  var threads: Int?
+
+  @Option(help: ArgumentHelp("The archive's UUID (default: random).", valueName: "uuid"))
+  var uuid: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "The archive's time, in seconds since 1970 (default: now).", valueName: "seconds"))
+  var ctime: Int64?
+
+  @Flag(help: "Make the archive restorable by qmrestore.")
+  var pve = false
+
+  @OptionGroup var common: CommonOptions
+
+  @Argument(
+    help: ArgumentHelp("A disk, under its name in the archive.", valueName: "[name=]source"),
+    completion: .file())
+  var sources: [String] = []
+
+  func filter() throws {
+    try checkOptions()
+    let uuid = try archiveUUID()
+    let creationTime = try archiveTime()
+    let disks = try openDisks()
+    let configs = try readConfigs(devices: disks.map(\.device))
+    let header = ArchiveHeader(
+      uuid: uuid, creationTime: creationTime, configs: configs, devices: disks.map(\.device))
+    let headerBytes: [UInt8]
+    do {
+      headerBytes = try header.serialized(digest: MD5.self)
+    } catch {
+      throw Failure(.badData, "\(error.fault)")
+    }
+
+    let output = try Output.open(self.output, replaces: force)
+    Progress.current.expect(disks.reduce(0) { $0 + $1.source.size })
+    let stream = try PackedStream(output, zstd: zstd ? (level ?? 3, threadCount) : nil)
+    // The header is on its way before any data is read: who restores may wait for it.
+    try stream.write(header: headerBytes)
+
+    let packer = Packer(disks.map { ($0.device.id, $0.source) }, uuid: uuid)
+    packer.start()
+    var clusterCount = 0
+    var dataSize: UInt64 = 0
+    while let extent = try packer.next() {
+      try stream.write(extent)
+      clusterCount += extent.clusterCount
+      dataSize += UInt64(extent.byteCount - Format.extentHeaderSize)
+      packer.recycle(extent)
+    }
+    try stream.finish()
+    try output.commit()
+
+    if common.verbose {
+      let total = disks.reduce(0) { $0 + $1.source.size }
+      let stored = min(dataSize, total)
+      let zeroShare = total == 0 ? 0 : Int(Double(total - stored) / Double(total) * 100)
+      Console.error(
+        "\(disks.count) \(disks.count == 1 ? "disk" : "disks"), \(ByteCount(total)) in "
+          + "\(clusterCount) clusters, \(zeroShare) % zero; \(ByteCount(stream.byteCount)) written, "
+          + Progress.current.rate(of: total))
+    }
+  }
+
+  private var threadCount: Int {
+    guard let threads, threads > 0 else { return Host.processorCount }
+    return threads
+  }
+
+  private func checkOptions() throws {
+    guard !sources.isEmpty || !config.isEmpty else {
+      throw Failure(.usage, "nothing to pack: no source and no config given")
+    }
+    guard zstd || level == nil && threads == nil else {
+      throw Failure(.usage, "--level and --threads need --zstd")
+    }
+    guard output != nil || !force else { throw Failure(.usage, "--force needs --output") }
+    if let level, !ZstdCompressor.levels.contains(level) {
+      throw Failure(.usage, "--level takes 1 to \(ZstdCompressor.levels.upperBound)")
+    }
+    if let threads, !(0...256).contains(threads) {
+      throw Failure(.usage, "--threads takes 0 to 256")
+    }
+    guard sources.count <= Format.deviceIDs.count else {
+      throw Failure(.usage, "an archive holds at most \(Format.deviceIDs.count) disks")
+    }
+  }
+
+  private func archiveUUID() throws -> UUID {
+    if let uuid {
+      guard let uuid = UUID(uuid) else { throw Failure(.usage, "--uuid: '\(uuid)' is no UUID") }
+      return uuid
+    }
+    // RFC 9562: version 4, variant 2.
+    let random = UInt128.random(in: .min ... .max)
+    return UUID(random & ~(0xf << 76) & ~(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
+  }
+
+  private func archiveTime() throws -> Int64 {
+    if let ctime { return ctime }
+    guard let epoch = Host.environment("SOURCE_DATE_EPOCH") else { return Host.now }
+    guard let time = Int64(epoch) else {
+      throw Failure(.usage, "SOURCE_DATE_EPOCH: '\(epoch)' is no number of seconds")
+    }
+    return time
+  }
+
+  private func openDisks() throws -> [(device: Device, source: DiskSource)] {
+    let operands = sources.enumerated().map { index, argument in
+      let named = NamedValue(argument)
+      return (name: named.name ?? "disk\(index)", path: named.value)
+    }
+    guard operands.filter({ $0.path == "-" }).count <= 1 else {
+      throw Failure(.usage, "standard input can be only one source")
+    }
+    var sizes: [String: UInt64] = [:]
+    for argument in size {
+      let named = NamedValue(argument)
+      guard let name = named.name, let count = ByteCount(argument: named.value) else {
+        throw Failure(.usage, "--size takes NAME=BYTES, not '\(argument)'")
+      }
+      guard operands.contains(where: { $0.name == name }) else {
+        throw Failure(.usage, "--size: no source is called \(name)")
+      }
+      guard sizes.updateValue(count.bytes, forKey: name) == nil else {
+        throw Failure(.usage, "--size: \(name) is given twice")
+      }
+    }
+    var seen: Set<String> = []
+    for operand in operands where !seen.insert(operand.name).inserted {
+      throw Failure(.usage, "two sources are called \(operand.name)")
+    }
+    return try operands.enumerated().map { index, operand in
+      let name = Array(operand.name.utf8)
+      // The length of a machine's state is known only in clusters.
+      let isVMState = name == Format.vmstateName
+      let source = try DiskSource(
+        operand.path, declaredSize: sizes[operand.name],
+        multiple: UInt64(isVMState ? Format.clusterSize : Format.sectorSize),
+        pads: pad || isVMState)
+      return (Device(id: UInt8(index + 1), name: name, size: source.size), source)
+    }
+  }
+
+  private func readConfigs(devices: [Device]) throws -> [Config] {
+    var configs: [Config] = []
+    for argument in config {
+      let named = NamedValue(argument)
+      guard let name = named.name ?? FilePath(named.value).lastComponent?.string else {
+        throw Failure(.usage, "--config: '\(argument)' names no file")
+      }
+      let config = Config(name: Array(name.utf8), data: try Self.readConfig(named.value))
+      guard !configs.contains(where: { $0.name == config.name }) else {
+        throw Failure(.usage, "two configs are called \(name)")
+      }
+      configs.append(config)
+    }
+    if pve {
+      guard let index = configs.firstIndex(where: { $0.name == Array("qemu-server.conf".utf8) })
+      else { throw Failure(.usage, "--pve needs a config qemu-server.conf (-c)") }
+      let names = devices.filter { !$0.isVMState }.map { String(decoding: $0.name, as: UTF8.self) }
+      configs[index].data = try RestoreMap(configs[index].data).completed(for: names)
+      guard configs[index].data.count <= Format.maximumBlobSize else {
+        throw Failure(.badData, "qemu-server.conf: is too long with its map lines")
+      }
+    }
+    return configs
+  }
+
+  private static func readConfig(_ path: String) throws -> [UInt8] {
+    let descriptor: Descriptor
+    do {
+      descriptor = try Descriptor.open(FilePath(path), .read)
+    } catch {
+      throw Failure(.noInput, path, error)
+    }
+    if try descriptor.status().kind == .directory { throw Failure(.noInput, path, .isDirectory) }
+    let buffer = Buffer(capacity: Format.maximumBlobSize + 1)
+    var count = 0
+    while count < buffer.capacity {
+      let got = try descriptor.read(into: buffer, count..<buffer.capacity)
+      if got == 0 { break }
+      count += got
+    }
+    guard count <= Format.maximumBlobSize else {
+      throw Failure(.badData, "\(path): is longer than the \(Format.maximumBlobSize) bytes of a config")
+    }
+    return buffer.withBytes(0..<count) { bytes in bytes.indices.map { bytes[$0] } }
+  }
+}
+
+/// The archive on its way out, compressed or not.
+private final class PackedStream {
+  private let output: Output
+  private let compressor: ZstdCompressor?
+  private var written: UInt64 = 0
+
+  init(_ output: Output, zstd: (level: Int, threads: Int)?) throws {
+    self.output = output
+    compressor = try zstd.map {
+      try ZstdCompressor(level: $0.level, threads: $0.threads, output: output.descriptor)
+    }
+  }
+
+  /// Bytes that went out.
+  var byteCount: UInt64 { compressor?.byteCount ?? written }
+
+  func write(header: [UInt8]) throws {
+    if let compressor {
+      let buffer = Buffer(capacity: header.count)
+      buffer.copy(header, to: 0)
+      try compressor.write(buffer, 0..<header.count)
+      try compressor.flush()
+    } else {
+      try output.descriptor.write(header)
+      written += UInt64(header.count)
+    }
+  }
+
+  func write(_ extent: Packer.Extent) throws {
+    if let compressor {
+      for range in extent.ranges { try compressor.write(extent.buffer, range) }
+    } else {
+      try output.descriptor.write(extent.buffer, extent.ranges)
+      written += UInt64(extent.byteCount)
+    }
+  }
+
+  func finish() throws {
+    try compressor?.finish()
+  }
+}

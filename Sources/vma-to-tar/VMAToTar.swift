@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import ArgumentParser
+import Decompression
+import FilterIO
+public import TarWriter
+import VMA
+
+extension TarFormat: ExpressibleByArgument {}
+
+/// What the members of the tar are, and what they are called.
+enum Layout: String, CaseIterable, ExpressibleByArgument {
+  case plain, pve
+}
+
+@main
+struct VMAToTar: Filter {
+  static let configuration = CommandConfiguration(
+    commandName: "vma-to-tar",
+    abstract: "Convert a VMA archive to tar.",
+    usage: """
+      vma-to-tar [-d DRIVE]... [--format pax|gnutar|ustar] [--no-sparse]
+                 [--layout plain|pve] [--prefix DIR] [--tmpdir DIR]
+                 [-o FILE [-f]] [ARCHIVE]
+      """,
+    discussion: """
+      ARCHIVE is a file or - (standard input), compressed or not. Examples:
+
+        vma-to-tar backup.vma.zst | tar -xf -
+        vma-to-tar --no-sparse backup.vma | busybox tar -x
+      """,
+    version: "vma-to-tar \(toolsVersion)")
+
+  @Option(
+    name: .shortAndLong,
+    help: ArgumentHelp("Convert only this drive.", valueName: "drive"),
+    completion: .members(withConfigs: false) { try Input.header(of: $0) })
+  var drive: [String] = []
+
+  @Option(
+    help: ArgumentHelp("The kind of tar: pax, gnutar or ustar (default: pax).", valueName: "format")
+  )
+  var format: TarFormat?
+
+  @Flag(help: "Write zeros, not holes.")
+  var noSparse = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Members: plain, or pve as qmrestore takes them (default: plain).", valueName: "layout"))
+  var layout: Layout = .plain
+
+  @Option(help: ArgumentHelp("Put the members in this directory.", valueName: "dir"))
+  var prefix: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "For data that has to wait (default: $TMPDIR, then /var/tmp).", valueName: "dir"),
+    completion: .directory)
+  var tmpdir: String?
+
+  @Option(
+    name: .shortAndLong,
+    help: ArgumentHelp("Write there, when all is well.", valueName: "file"), completion: .file())
+  var output: String?
+
+  @Flag(name: .shortAndLong, help: "Replace the output file if it exists.")
+  var force = false
+
+  @OptionGroup var common: CommonOptions
+
+  @Argument(help: "The archive; - is standard input.", completion: .file())
+  var archive: String?
+
+  func filter() throws {
+    try checkOptions()
+    let input = try Input.open(archive)
+    let reader = try ArchiveReader(input.source, name: input.name)
+    let members = try TarMembers(
+      reader.header, drives: drive, layout: layout, prefix: prefix, archive: input.name)
+    if let limit = tarFormat.largestMember {
+      for disk in members.disks where disk.device.size > limit {
+        throw Failure(
+          .usage,
+          "\(String(decoding: disk.device.name, as: UTF8.self)) has \(disk.device.size) bytes; "
+            + "\(tarFormat.rawValue) holds at most \(limit) (use --format pax or gnutar)")
+      }
+    }
+
+    // A seekable archive is looked through before anything is written.
+    let devices = members.disks.map(\.device)
+    var index: ArchiveIndex?
+    if let file = input.file {
+      try reader.checkLength(fileSize: try file.size(), devices: devices)
+      let whole = try ArchiveIndex(file, reader: reader, devices: devices)
+      try check(whole.census, devices, input.name)
+      index = whole
+      Progress.current.restart(expecting: try file.size())
+    }
+
+    let output = try Output.open(self.output, replaces: force)
+    let tar = try TarWriter(
+      output.descriptor, format: tarFormat, modificationTime: reader.header.creationTime)
+    for config in members.configs { try tar.add(name: config.name, config.content) }
+    if let index, let file = input.file {
+      for disk in members.disks { try add(index.disk(disk.device, in: file), disk.name, to: tar) }
+    } else {
+      try stream(members.disks, input, reader, to: tar)
+    }
+    try tar.finish()
+    try output.commit()
+    if common.verbose {
+      let size = devices.reduce(0) { $0 + $1.size }
+      Console.error(
+        "\(devices.count) \(devices.count == 1 ? "drive" : "drives"), \(ByteCount(size)), "
+          + Progress.current.rate(of: size))
+    }
+  }
+
+  private var tarFormat: TarFormat { format ?? (layout == .pve ? .gnutar : .pax) }
+
+  private var isSparse: Bool { tarFormat == .pax && layout == .plain && !noSparse }
+
+  private func checkOptions() throws {
+    if layout == .pve {
+      guard drive.isEmpty, prefix == nil else {
+        throw Failure(.usage, "--layout pve takes all drives and no prefix")
+      }
+      guard format == nil || format == .gnutar else {
+        throw Failure(.usage, "--layout pve implies --format gnutar")
+      }
+    }
+    guard output != nil || !force else { throw Failure(.usage, "--force needs --output") }
+    if let prefix, prefix.isEmpty { throw Failure(.usage, "--prefix is empty") }
+  }
+
+  private func check(_ census: ClusterCensus, _ devices: [Device], _ name: String) throws {
+    do {
+      try census.checkComplete(devices)
+    } catch {
+      throw Failure(name, FormatError(error, in: .archive, at: 0))
+    }
+  }
+
+  /// Members of an archive that comes through a pipe: a plain one is streamed as its data comes, a
+  /// sparse one needs its map, and vmstate its length, before the first byte.
+  private func stream(
+    _ disks: [TarMembers.Disk], _ input: Input, _ reader: ArchiveReader, to tar: TarWriter
+  ) throws {
+    let reorder = StreamReorder(reader, devices: disks.map(\.device), directory: tmpdir)
+    for disk in disks {
+      if isSparse || disk.device.isVMState {
+        guard let whole = try reorder.collect(disk.device) else { break }
+        try add(whole, disk.name, to: tar)
+      } else {
+        try tar.begin(name: disk.name, size: disk.device.size)
+        _ = try reorder.stream(disk.device, to: tar)
+        guard reader.census.isComplete(disk.device) else { break }
+        try tar.end()
+      }
+    }
+    try reorder.finish()
+    try check(reader.census, disks.map(\.device), input.name)
+  }
+
+  private func add(_ disk: OrderedDisk, _ name: [UInt8], to tar: TarWriter) throws {
+    if let limit = tarFormat.largestMember, disk.size > limit {
+      throw Failure(.usage, "vmstate has \(disk.size) bytes; \(tarFormat.rawValue) cannot hold it")
+    }
+    let map = isSparse ? SparseMap(disk, limit: TarWriter.largestSparseMap).ranges : nil
+    try tar.begin(name: name, size: disk.size, stored: map)
+    _ = try disk.emit(to: tar)
+    try tar.end()
+  }
+}

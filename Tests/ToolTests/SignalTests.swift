@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Testing
+
+@Suite("A run that is stopped leaves nothing, and one that waits can be asked")
+struct SignalTests {
+  let dir: Scratch
+  /// Enough that a part of it is written while the rest is missing.
+  let part = Array(Sample.wholeBytes.prefix(Sample.wholeBytes.count / 2))
+
+  init() throws {
+    dir = try Scratch()
+    try dir.makeDirectory("out")
+  }
+
+  private func stall(
+    _ tool: Tool, _ arguments: [String], sourceLocation: SourceLocation = #_sourceLocation
+  ) throws -> Running {
+    let running = try dir.start(tool, arguments, input: .open)
+    running.send(part)
+    let isTaken = running.wait { running.hasTakenAll }
+    #expect(isTaken, "all that was sent should be read", sourceLocation: sourceLocation)
+    usleep(20_000)
+    return running
+  }
+
+  @Test(arguments: [SIGINT, SIGTERM])
+  func `vma-unpack`(number: Int32) throws {
+    let running = try stall(.unpack, ["-C", "out"])
+    running.signal(number)
+    #expect(running.finish().ending == .signal(number))
+    try dir.expectNames([], in: "out")
+    try dir.expectNames(["out"])
+  }
+
+  @Test(arguments: [SIGINT, SIGTERM])
+  func `vma-unpack with an old file in the way`(number: Int32) throws {
+    try dir.write("precious", to: "out/qemu-server.conf")
+    let running = try stall(.unpack, ["-f", "-C", "out"])
+    running.signal(number)
+    #expect(running.finish().ending == .signal(number))
+    try dir.expectNames(["qemu-server.conf"], in: "out")
+    try dir.expect("out/qemu-server.conf", holds: Array("precious".utf8))
+  }
+
+  @Test(arguments: [SIGINT, SIGTERM])
+  func `vma-unpack in salvage`(number: Int32) throws {
+    let running = try stall(.unpack, ["--salvage", "--lost", "out", "-C", "out"])
+    running.signal(number)
+    #expect(running.finish().ending == .signal(number))
+    try dir.expectNames([], in: "out")
+  }
+
+  @Test(arguments: [SIGINT, SIGTERM])
+  func `vma-cat and its waiting room`(number: Int32) throws {
+    let running = try stall(.cat, ["-", "scsi0"])
+    running.signal(number)
+    let outcome = running.finish()
+    #expect(outcome.ending == .signal(number))
+    dir.expectNoTemporaryFiles(after: outcome, #_sourceLocation)
+  }
+
+  @Test(arguments: [SIGINT, SIGTERM])
+  func `vma-to-tar and its spool`(number: Int32) throws {
+    let running = try stall(.toTar, ["-o", "out/a.tar"])
+    running.signal(number)
+    let outcome = running.finish()
+    #expect(outcome.ending == .signal(number))
+    dir.expectNoTemporaryFiles(after: outcome, #_sourceLocation)
+    try dir.expectNames([], in: "out")
+  }
+
+  @Test(arguments: [
+    (Tool.unpack, ["-C", "out"]), (.unpack, ["-t"]), (.cat, ["-", "scsi0"]), (.toTar, []),
+  ])
+  func `SIGUSR1 gives one line and the run goes on`(tool: Tool, arguments: [String]) throws {
+    let running = try stall(tool, arguments)
+    running.signal(SIGUSR1)
+    #expect(running.wait(atMost: 10) { running.errors.last == 0x0a })
+    running.send(Sample.wholeBytes.dropFirst(part.count))
+    let outcome = running.finish()
+    #expect(outcome.ending == .exit(0))
+    #expect(outcome.errorLines.count == 2, "\(outcome.errors)")
+    if arguments.first == "-C" { try dir.expectWhole(in: "out") }
+    if tool == .cat { expectSame(outcome.output, Sample.scsi) }
+  }
+
+  @Test func `SIGUSR1 while vma-pack waits for its source`() throws {
+    let running = try dir.start(.pack, ["--size", "d=1M", "d=-"], input: .open)
+    running.send(Sample.scsi.prefix(500_000))
+    #expect(running.wait { running.hasTakenAll })
+    running.signal(SIGUSR1)
+    #expect(running.wait(atMost: 10) { running.errors.last == 0x0a })
+    running.send(Sample.scsi.dropFirst(500_000))
+    let outcome = running.finish()
+    #expect(outcome.ending == .exit(0))
+    expectSame(try ParsedArchive(outcome.output).image("d"), Sample.scsi)
+  }
+
+  @Test(arguments: [
+    (Tool.unpack, ["-C", "out"]), (.unpack, ["-t"]), (.cat, ["-", "scsi0"]), (.toTar, []),
+  ])
+  func `a summary with -v, progress when told, silence with -q`(
+    tool: Tool, arguments: [String]
+  ) throws {
+    let input = Input.pipe(Sample.wholeBytes)
+    for options in [["-q"], ["--quiet"], ["--progress", "never"], ["--progress", "auto"]] {
+      try dir.run(tool, options + arguments, input: input).succeeds()
+      try? FileManager.default.removeItem(atPath: dir("out"))
+    }
+    for options in [["-v"], ["--verbose"], ["--progress", "always"]] {
+      let outcome = try dir.run(tool, options + arguments, input: input)
+      #expect(outcome.ending == .exit(0))
+      #expect(!outcome.errors.isEmpty)
+      try? FileManager.default.removeItem(atPath: dir("out"))
+    }
+  }
+
+  @Test(arguments: [(Tool.cat, ["a.vma", "scsi0"]), (.toTar, ["a.vma"])])
+  func `a reader that goes away ends a filter in silence`(tool: Tool, arguments: [String]) throws {
+    try dir.write(Sample.wholeBytes, to: "a.vma")
+    let words = ([tool.rawValue] + arguments).joined(separator: " ")
+    let outcome = try dir.sh("\(words) | head -c 1 > first; echo ${PIPESTATUS[0]}")
+    #expect(outcome.lines == ["141"])
+    #expect(outcome.errors.isEmpty)
+  }
+
+  @Test(arguments: [(Tool.cat, ["a.vma", "scsi0"]), (.toTar, ["a.vma"])])
+  func `a full disk is 74, a terminal is 64`(tool: Tool, arguments: [String]) throws {
+    try dir.write(Sample.wholeBytes, to: "a.vma")
+    try dir.run(tool, arguments, output: .append("/dev/full")).fails(74, tool)
+    try dir.run(tool, arguments, output: .terminal).fails(64, tool)
+  }
+}
