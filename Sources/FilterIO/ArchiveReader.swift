@@ -37,8 +37,9 @@ public final class ArchiveReader: ExtentSource {
   public let headerSize: Int
   public private(set) var census: ClusterCensus
   let source: any ByteSource
+  private let keepsData: Bool
   private var thread: Thread?
-  private let free = Channel<Extent>()
+  private let free = Channel<Extent>(isStack: true)
   private let full = Channel<Extent>()
 
   /// Extents in memory, about 3.7 MiB each: one is read, one is worked on, one waits.
@@ -46,9 +47,15 @@ public final class ArchiveReader: ExtentSource {
 
   /// Reads the header and nothing else.
   ///
+  /// - Parameters:
+  ///   - source: the uncompressed archive.
+  ///   - name: of the archive, for messages.
+  ///   - keepsData: whether the extents are to have their blocks; without them they are read all
+  ///     the same.
   /// - Throws: `Failure` 65 where this is no sound header.
-  public init(_ source: any ByteSource, name: String) throws {
+  public init(_ source: any ByteSource, name: String, keepsData: Bool = true) throws {
     self.source = source
+    self.keepsData = keepsData
     self.name = name
     let fixed = Buffer(capacity: Format.fixedHeaderSize)
     let count = try source.readFully(into: fixed, 0..<fixed.capacity)
@@ -109,7 +116,8 @@ public final class ArchiveReader: ExtentSource {
   private func start() {
     for _ in 0..<Self.extentCount { free.send(Extent()) }
     let scanner = ExtentScanner(
-      source: source, name: name, uuid: header.uuid, start: UInt64(headerSize))
+      source: source, name: name, uuid: header.uuid, start: UInt64(headerSize),
+      keepsData: keepsData)
     let (free, full) = (free, full)
     thread = Thread {
       do {
@@ -135,8 +143,12 @@ private final class ExtentScanner: @unchecked Sendable {
   private let headerBytes = Buffer(capacity: Format.extentHeaderSize)
   /// How many bytes of the next header are there; nil before the first read.
   private var headerCount: Int?
+  /// What is read at once of blocks that nobody needs: it stays in the processor's cache.
+  private static let discardSize = 1 << 19
+  private let keepsData: Bool
 
-  init(source: any ByteSource, name: String, uuid: UUID, start: UInt64) {
+  init(source: any ByteSource, name: String, uuid: UUID, start: UInt64, keepsData: Bool) {
+    self.keepsData = keepsData
     self.source = source
     self.name = name
     self.uuid = uuid
@@ -161,12 +173,29 @@ private final class ExtentScanner: @unchecked Sendable {
     extent.byte = byte
 
     let size = extent.header.dataSize
-    let count = try source.readFully(into: extent.buffer, 0..<size + Format.extentHeaderSize)
-    guard count >= size else { throw failing(.truncated(expected: size, found: count)) }
-    headerBytes.copy(from: extent.buffer, size..<count, to: 0)
-    self.headerCount = count - size
+    let discarded = try keepsData ? 0 : discard(size, in: extent.buffer)
+    let rest = size - discarded
+    let count = try source.readFully(into: extent.buffer, 0..<rest + Format.extentHeaderSize)
+    guard count >= rest else {
+      throw failing(.truncated(expected: size, found: discarded + count))
+    }
+    headerBytes.copy(from: extent.buffer, rest..<count, to: 0)
+    self.headerCount = count - rest
     byte += UInt64(Format.extentHeaderSize + size)
     number += 1
     return true
+  }
+
+  /// Reads bytes and forgets them, but for the last few, which are read with the next header.
+  ///
+  /// - Returns: the bytes read, fewer than `size`.
+  private func discard(_ size: Int, in buffer: Buffer) throws -> Int {
+    var done = 0
+    while size - done > Self.discardSize {
+      let count = try source.readFully(into: buffer, 0..<Self.discardSize)
+      done += count
+      if count < Self.discardSize { break }
+    }
+    return done
   }
 }

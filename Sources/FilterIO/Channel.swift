@@ -7,9 +7,15 @@ public final class Channel<Element: Sendable>: @unchecked Sendable {
   private let monitor = Monitor()
   private var elements: [Element] = []
   private var end: Result<Void, any Error>?
+  private let isStack: Bool
 
-  public init(_ elements: [Element] = []) {
+  /// - Parameters:
+  ///   - elements: that can be received at once.
+  ///   - isStack: gives the element that was sent last first: of buffers to be used again the one
+  ///     that is most likely still in a processor's cache.
+  public init(_ elements: [Element] = [], isStack: Bool = false) {
     self.elements = elements
+    self.isStack = isStack
   }
 
   public func send(_ element: Element) {
@@ -40,6 +46,6 @@ public final class Channel<Element: Sendable>: @unchecked Sendable {
       }
       monitor.wait()
     }
-    return elements.removeFirst()
+    return isStack ? elements.removeLast() : elements.removeFirst()
   }
 }

@@ -86,7 +86,7 @@ public struct OrderedDisk: Sendable {
   /// - Returns: the sink.
   public func emit<Sink: DiskSink>(to sink: Sink, window: Range<UInt64>? = nil) throws -> Sink {
     let window = window ?? 0..<size
-    let free = Channel((0..<Self.chunkCount).map { _ in Chunk() })
+    let free = Channel((0..<Self.chunkCount).map { _ in Chunk() }, isStack: true)
     let full = Channel<Chunk>()
     let thread = Thread {
       do {

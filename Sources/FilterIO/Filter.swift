@@ -24,7 +24,7 @@ public struct CommonOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Show progress: auto, always or never (default: auto, on a terminal).", valueName: "when"))
+      "When to show progress; auto is on a terminal.", valueName: "when"))
   public var progress: ProgressMode = .auto
 
   public init() {}

@@ -38,7 +38,7 @@ final class Packer: @unchecked Sendable {
   init(_ sources: [(id: UInt8, disk: DiskSource)], uuid: UUID) {
     self.sources = sources
     self.uuid = uuid
-    free = Channel((0..<Self.extentCount).map { _ in Extent() })
+    free = Channel((0..<Self.extentCount).map { _ in Extent() }, isStack: true)
   }
 
   func start() {

@@ -79,7 +79,7 @@ struct VMAUnpack: Filter {
   func filter() throws {
     try checkOptions()
     let input = try Input.open(archive)
-    let reader = try ArchiveReader(input.source, name: input.name)
+    let reader = try ArchiveReader(input.source, name: input.name, keepsData: !test)
     if list {
       try Listing(reader.header).write(json ? .json : pve ? .pve : .text)
     } else if test {

@@ -68,7 +68,9 @@ struct TarTests {
     #expect(one.filter { !$0.hasPrefix("qemu-server") } == ["disk-drive-scsi0.raw"])
     let two = try names("-d drive-scsi0 -d drive-efidisk0")
     #expect(
-      two.filter { $0.hasPrefix("disk-") } == ["disk-drive-efidisk0.raw", "disk-drive-scsi0.raw"])
+      two.filter { $0.hasPrefix("disk-") }.sorted() == [
+        "disk-drive-efidisk0.raw", "disk-drive-scsi0.raw",
+      ])
     for prefix in ["vm/100", "vm/100/"] {
       let prefixed = try names("--prefix \(prefix)").filter { !$0.hasSuffix("/") }
       #expect(

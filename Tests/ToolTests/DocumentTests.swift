@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Testing
+
+/// The repository, where the pages and completions lie.
+private let repository = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+  .deletingLastPathComponent().deletingLastPathComponent().path
+
+private func document(_ path: String) throws -> String {
+  try String(contentsOfFile: repository + "/" + path, encoding: .utf8)
+}
+
+@Suite("Help, man page and completions know the same options")
+struct DocumentTests {
+  let dir: Scratch
+
+  init() throws { dir = try Scratch() }
+
+  /// What the argument parser knows of itself.
+  private struct Dump: Decodable {
+    struct Command: Decodable { var arguments: [Argument]? }
+    struct Argument: Decodable {
+      var kind: String
+      var shouldDisplay: Bool
+      var names: [Name]?
+    }
+    struct Name: Decodable {
+      var kind: String
+      var name: String
+    }
+    var command: Command
+  }
+
+  private func dumpedOptions(of tool: Tool) throws -> Set<String> {
+    let output = try dir.run(tool, "--experimental-dump-help").succeeds().output
+    let dump = try JSONDecoder().decode(Dump.self, from: Data(output))
+    let shown = (dump.command.arguments ?? []).filter {
+      $0.kind != "positional" && $0.shouldDisplay
+    }
+    return Set(
+      shown.flatMap { $0.names ?? [] }.map { name in
+        let dashes = name.kind == "long" ? "--" : "-"
+        return dashes + name.name
+      })
+  }
+
+  /// Words that look like options at the head of a line of help.
+  private func helpOptions(of tool: Tool) throws -> Set<String> {
+    let lines = try dir.run(tool, "--help").succeeds().lines
+    var options: Set<String> = []
+    for line in lines where line.hasPrefix("  -") {
+      // What follows two blanks is the explanation.
+      let head = line.dropFirst(2).components(separatedBy: "  ")[0]
+      for word in head.split(whereSeparator: { ", ".contains($0) }) where word.hasPrefix("-") {
+        options.insert(String(word.prefix { $0 != "=" && $0 != "<" }))
+      }
+    }
+    return options
+  }
+
+  /// `.It Fl o , Fl -output Ar FILE`, or with `Fl Fl output`.
+  private func pageOptions(of tool: Tool) throws -> Set<String> {
+    var options: Set<String> = []
+    for line in try document("man/\(tool.rawValue).1").split(separator: "\n")
+    where line.hasPrefix(".It Fl ") {
+      let words = line.split(separator: " ").map(String.init)
+      for (index, word) in words.enumerated() where word == "Fl" {
+        guard index + 1 < words.count, words[index + 1] != "Fl" else { continue }
+        let dashes = words[index - 1] == "Fl" ? "--" : "-"
+        options.insert(dashes + words[index + 1])
+      }
+    }
+    return options
+  }
+
+  @Test(arguments: Tool.allCases)
+  func `help, dump and page agree both ways`(tool: Tool) throws {
+    let dumped = try dumpedOptions(of: tool)
+    let help = try helpOptions(of: tool)
+    let page = try pageOptions(of: tool)
+    #expect(dumped.contains("--help") && dumped.contains("--version"))
+    #expect(help.symmetricDifference(dumped) == [])
+    #expect(page.symmetricDifference(dumped) == [])
+  }
+
+  @Test(arguments: [
+    (
+      Tool.pack,
+      [
+        "--size", "--pad", "-c", "--config", "-o", "--output", "-f", "-z", "--zstd",
+        "--level", "-T", "--threads", "--uuid", "--ctime", "--pve",
+      ]
+    ),
+    (
+      .unpack,
+      [
+        "-C", "--directory", "-d", "--drive", "--no-configs", "-m", "--map", "-f",
+        "--force", "-l", "--list", "--json", "--pve", "-t", "--test", "--quick", "--salvage",
+        "--lost",
+      ]
+    ),
+    (.cat, ["--offset", "--length", "--tmpdir"]),
+    (.toTar, ["-d", "--format", "--no-sparse", "--layout", "--prefix", "--tmpdir", "-o", "-f"]),
+  ])
+  func `every option of the contract is there`(tool: Tool, options: [String]) throws {
+    let common = [
+      "-h", "--help", "--version", "-q", "--quiet", "-v", "--verbose", "--progress",
+    ]
+    let missing = Set(options + common).subtracting(try dumpedOptions(of: tool))
+    #expect(missing == [])
+  }
+
+  @Test(arguments: Tool.allCases)
+  func `help fits a terminal and goes to stdout`(tool: Tool) throws {
+    let long = try dir.run(tool, "--help").succeeds()
+    expectSame(try dir.run(tool, "-h").succeeds().output, long.output, "-h")
+    #expect(long.lines.filter { $0.count > 80 } == [])
+    #expect(long.text.contains(tool.rawValue))
+    #expect(long.output.last == 0x0a)
+  }
+
+  @Test(arguments: Tool.allCases)
+  func `a version is told`(tool: Tool) throws {
+    let outcome = try dir.run(tool, "--version").succeeds()
+    #expect(outcome.lines.count == 1)
+    #expect(outcome.text.contains { $0.isNumber })
+    let others = try Tool.allCases.map {
+      try dir.run($0, "--version").text.split(separator: " ").last
+    }
+    #expect(Set(others).count == 1, "the tools are one family")
+  }
+
+  @Test(
+    arguments: Tool.allCases,
+    [
+      ["--no-such-option"], ["-Y"], ["--help=1"], ["--progress"], ["--progress", "purple", "x"],
+      ["--no-such\u{1b}[31m\noption"],
+    ])
+  func `a wrong option is one line and 64`(tool: Tool, arguments: [String]) throws {
+    try dir.run(tool, arguments).fails(64, tool)
+  }
+
+  // MARK: Pages
+
+  static let pages = Tool.allCases.map { "\($0.rawValue).1" } + ["vma.5"]
+
+  private func sections(of page: String) throws -> [String] {
+    try document("man/" + page).split(separator: "\n").filter { $0.hasPrefix(".Sh ") }
+      .map { String($0.dropFirst(4)) }
+  }
+
+  @Test(arguments: Tool.allCases)
+  func `examples come right after the synopsis`(tool: Tool) throws {
+    let sections = try sections(of: "\(tool.rawValue).1")
+    #expect(Array(sections.prefix(3)) == ["NAME", "SYNOPSIS", "EXAMPLES"])
+    for section in ["DESCRIPTION", "EXIT STATUS", "SEE ALSO"] {
+      #expect(sections.contains(section))
+    }
+  }
+
+  @Test(requires("mandoc"), arguments: pages)
+  func `mandoc has nothing to say`(page: String) throws {
+    let outcome = try dir.sh("mandoc -T lint '\(repository)/man/\(page)'")
+    // The one convention that these pages leave on purpose: examples first.
+    let complaints = outcome.lines.filter { !$0.contains("sections out of conventional order") }
+    #expect(complaints == [])
+    #expect(outcome.errors.isEmpty)
+  }
+
+  @Test(arguments: pages)
+  func `a page begins with its licence and has its name`(page: String) throws {
+    let text = try document("man/" + page)
+    #expect(text.contains("SPDX-License-Identifier: Apache-2.0"))
+    let name = page.dropLast(2)
+    #expect(text.contains(".Nm \(name)"))
+    #expect(text.contains(".Dt \(name.uppercased()) \(page.suffix(1))"))
+  }
+
+  // MARK: Completions
+
+  private static let shells = [("bash", "", ".bash"), ("zsh", "_", ""), ("fish", "", ".fish")]
+
+  @Test(arguments: Tool.allCases, shells.map(\.0))
+  func `committed completions are fresh`(tool: Tool, shell: String) throws {
+    let (_, prefix, suffix) = try #require(Self.shells.first { $0.0 == shell })
+    let script = try dir.run(tool, "--generate-completion-script", shell).succeeds()
+    let committed = try document("completions/\(prefix)\(tool.rawValue)\(suffix)")
+    expectSame(Array(committed.utf8), script.output, "completions for \(shell)")
+  }
+
+  @Test(requires("bash", "zsh", "fish"), arguments: Tool.allCases)
+  func `every shell takes its completions`(tool: Tool) throws {
+    let folder = "'\(repository)/completions'"
+    try dir.sh("bash -n \(folder)/\(tool.rawValue).bash").succeeds()
+    try dir.sh("zsh -n \(folder)/_\(tool.rawValue)").succeeds()
+    try dir.sh("fish -n \(folder)/\(tool.rawValue).fish").succeeds()
+  }
+}
