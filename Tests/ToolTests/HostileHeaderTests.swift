@@ -124,6 +124,8 @@ struct HostileHeaderTests {
     if dir.exists("out") { try dir.expectNames([], in: "out") }
     for (tool, arguments) in [(Tool.cat, ["a.vma", "scsi0"]), (.toTar, ["a.vma"])] {
       let outcome = try dir.run(tool, arguments)
+      // A lie about another drive may be none about this one.
+      if tool == .cat, outcome.output == Sample.smallImage, outcome.ending == .exit(0) { continue }
       // Where the lie took the device away, there is no such member either.
       #expect([.exit(65), .exit(66)].contains(outcome.ending), "\(outcome.command)")
       #expect(outcome.complaint(about: tool) == nil, "\(outcome.errors)")

@@ -130,11 +130,9 @@ struct PackOptionTests {
     try dir.run(.pack, "-q", "-o", "a.vma", "disk.img").succeeds()
     try dir.run(.pack, "--progress", "never", "-o", "b.vma", "disk.img").succeeds()
     try dir.run(.pack, "--progress", "auto", "-o", "c.vma", "disk.img").succeeds()
-    for (option, name) in [(["-v"], "d.vma"), (["--progress", "always"], "e.vma")] {
-      let outcome = try dir.run(.pack, option + ["-o", name, "disk.img"])
-      #expect(outcome.ending == .exit(0))
-      #expect(!outcome.errors.isEmpty)
-      #expect(outcome.output.isEmpty)
-    }
+    let outcome = try dir.run(.pack, "-v", "-o", "d.vma", "disk.img")
+    #expect(outcome.ending == .exit(0))
+    #expect(!outcome.errors.isEmpty)
+    #expect(outcome.output.isEmpty)
   }
 }

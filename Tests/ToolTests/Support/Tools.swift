@@ -179,9 +179,9 @@ final class Running {
   }
 
   /// Moves bytes until the process is gone; one that outlives the limit is killed.
-  func finish(within seconds: Double = 120) -> Outcome {
+  func finish(within seconds: Double = 120, closingInput: Bool = true) -> Outcome {
     let deadline = Date().addingTimeInterval(seconds)
-    if unsent.isEmpty { closeInput() } else { closesWhenSent = true }
+    closesWhenSent = closesWhenSent || closingInput
     while moveBytes(), Date() < deadline {}
     var status: Int32 = 0
     defer { isGone = true }

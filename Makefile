@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` lists what can be made.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+bindir = $(PREFIX)/bin
+mandir = $(PREFIX)/share/man
+bashdir = $(PREFIX)/share/bash-completion/completions
+zshdir = $(PREFIX)/share/zsh/site-functions
+fishdir = $(PREFIX)/share/fish/vendor_completions.d
+
+TOOLS = vma-pack vma-unpack vma-cat vma-to-tar
+SWIFT ?= swift
+# Static: an installed tool needs no Swift on its machine. lld leaves out what is never called.
+RELEASE = -c release --static-swift-stdlib -Xswiftc -use-ld=lld \
+	-Xlinker --gc-sections -Xlinker --icf=all
+SWIFT_SOURCES = Package.swift Sources Tests
+SHELL_SCRIPTS = .ci/run scripts/install-packages scripts/demo
+
+.PHONY: all help release demo check test bench install uninstall completions format lint clean
+
+all: release
+
+help:
+	@echo 'make            build the tools (release) in .build/release'
+	@echo 'make demo       install what is missing, build, and show the main job on a real disk image'
+	@echo 'make check      install what is missing, lint, and run all tests'
+	@echo 'make test       run all tests with what is there'
+	@echo 'make bench      measure against dd and zstd (Benchmarks/README.md)'
+	@echo 'make install    install below PREFIX ($(PREFIX)), inside of DESTDIR; make uninstall takes it back'
+	@echo 'make completions  write completions/ anew, after a change of options'
+	@echo 'make format, make lint, make clean'
+
+release:
+	$(SWIFT) build $(RELEASE)
+
+demo:
+	scripts/install-packages build demo
+	$(SWIFT) build $(RELEASE)
+	scripts/demo .build/release
+
+check:
+	scripts/install-packages build demo check
+	$(MAKE) lint
+	$(MAKE) test
+
+test:
+	$(SWIFT) test
+
+bench: release
+	scripts/install-packages build demo
+	Benchmarks/run .build/release
+
+install: release
+	install -d $(addprefix $(DESTDIR),$(bindir) $(mandir)/man1 $(mandir)/man5 $(bashdir) $(zshdir) $(fishdir))
+	for tool in $(TOOLS); do \
+	  install -s -m 755 .build/release/$$tool $(DESTDIR)$(bindir)/ && \
+	  install -m 644 man/$$tool.1 $(DESTDIR)$(mandir)/man1/ && \
+	  install -m 644 completions/$$tool.bash $(DESTDIR)$(bashdir)/$$tool && \
+	  install -m 644 completions/_$$tool $(DESTDIR)$(zshdir)/ && \
+	  install -m 644 completions/$$tool.fish $(DESTDIR)$(fishdir)/ || exit 1; \
+	done
+	install -m 644 man/vma.5 $(DESTDIR)$(mandir)/man5/
+
+uninstall:
+	for tool in $(TOOLS); do \
+	  rm -f $(DESTDIR)$(bindir)/$$tool $(DESTDIR)$(mandir)/man1/$$tool.1 \
+	    $(DESTDIR)$(bashdir)/$$tool $(DESTDIR)$(zshdir)/_$$tool $(DESTDIR)$(fishdir)/$$tool.fish; \
+	done
+	rm -f $(DESTDIR)$(mandir)/man5/vma.5
+
+completions:
+	$(SWIFT) build
+	for tool in $(TOOLS); do \
+	  .build/debug/$$tool --generate-completion-script bash > completions/$$tool.bash && \
+	  .build/debug/$$tool --generate-completion-script zsh > completions/_$$tool && \
+	  .build/debug/$$tool --generate-completion-script fish > completions/$$tool.fish || exit 1; \
+	done
+
+format:
+	$(SWIFT) format --in-place --parallel --recursive $(SWIFT_SOURCES)
+
+lint:
+	$(SWIFT) format lint --strict --parallel --recursive $(SWIFT_SOURCES)
+	shellcheck $(SHELL_SCRIPTS)
+	mandoc -T lint -W warning man/*
+
+clean:
+	rm -rf .build
