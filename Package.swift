@@ -32,7 +32,8 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
   ],
   targets: [
-    .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
+    .systemLibrary(
+      name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
     .systemLibrary(name: "CLinux"),
     .systemLibrary(name: "CMD5", pkgConfig: "libmd", providers: [.apt(["libmd-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -49,7 +50,8 @@ let package = Package(
       swiftSettings: settings),
     .target(name: "Zstd", dependencies: ["CZstd", "FilterIO"], swiftSettings: settings),
     .target(
-      name: "Decompression", dependencies: ["CArchive", "CZlib", "FilterIO", "VMA", "Zstd", system],
+      name: "Decompression",
+      dependencies: ["CArchive", "CZlib", "FilterIO", "VMA", "Zstd", system],
       swiftSettings: settings),
     .target(name: "TarWriter", dependencies: ["CArchive", "FilterIO"], swiftSettings: settings),
 
@@ -68,6 +70,7 @@ let package = Package(
       swiftSettings: settings),
 
     .testTarget(name: "VMATests", dependencies: ["MD5", "VMA"]),
+    .testTarget(name: "FilterIOTests", dependencies: ["FilterIO", "VMA"]),
     .testTarget(
       name: "ToolTests", dependencies: ["vma-pack", "vma-unpack", "vma-cat", "vma-to-tar"]),
   ],

@@ -50,6 +50,12 @@ static inline const void *linux_memmem(const void *bytes, size_t count, const vo
   return memmem(bytes, count, needle, needle_count);
 }
 
+// Both ends close on exec; Linux 2.6.27, behind _GNU_SOURCE.
+static inline int linux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+// The global is in two modules at once.
+static inline char **linux_environment(void) { return environ; }
+
 static inline int linux_status_flags(int fd) { return fcntl(fd, F_GETFL); }
 
 static inline int linux_set_pipe_size(int fd, int size) {

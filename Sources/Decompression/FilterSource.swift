@@ -3,10 +3,10 @@
 internal import CArchive
 internal import FilterIO
 
-/// What libarchive's filters decompress: xz, bzip2, lz4, and lzop through the program of that name.
+/// What libarchive's filters decompress: xz, bzip2 and lz4.
 @safe final class FilterSource: ByteSource, @unchecked Sendable {
   enum Format: String {
-    case xz, bzip2, lz4, lzop
+    case xz, bzip2, lz4
   }
 
   /// What libarchive reads from; it holds a plain pointer to this.
@@ -33,18 +33,16 @@ internal import FilterIO
     self.format = format
     self.name = name
     feed = Feed(source)
-    if format == .lzop, !Host.hasProgram("lzop") {
-      throw Failure(.noInput, "\(name): the program lzop is needed to read this; install lzop")
-    }
-    _ =
+    // This filter and no other: an archive that was compressed twice is not taken apart twice.
+    let code =
       switch format {
-      case .xz: unsafe archive_read_support_filter_xz(archive)
-      case .bzip2: unsafe archive_read_support_filter_bzip2(archive)
-      case .lz4: unsafe archive_read_support_filter_lz4(archive)
-      case .lzop: unsafe archive_read_support_filter_lzop(archive)
+      case .xz: ARCHIVE_FILTER_XZ
+      case .bzip2: ARCHIVE_FILTER_BZIP2
+      case .lz4: ARCHIVE_FILTER_LZ4
       }
+    unsafe archive_read_append_filter(archive, code)
     unsafe archive_read_support_format_raw(archive)
-    let code = unsafe archive_read_open(
+    let opened = unsafe archive_read_open(
       archive, Unmanaged.passUnretained(feed).toOpaque(), nil,
       { _, context, block in
         guard let context = unsafe context else { return -1 }
@@ -61,7 +59,7 @@ internal import FilterIO
           return -1
         }
       }, nil)
-    try check(Int(code))
+    try check(Int(opened))
     var entry: OpaquePointer?
     let next = unsafe archive_read_next_header(archive, &entry)
     isAtEnd = next == ARCHIVE_EOF
@@ -74,11 +72,8 @@ internal import FilterIO
 
   func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int {
     guard !isAtEnd else { return 0 }
-    // A program that ends early must not end us.
-    let count = SignalMask.withoutBrokenPipe {
-      unsafe buffer.withPointer(range) { bytes in
-        unsafe archive_read_data(archive, bytes.baseAddress, bytes.count)
-      }
+    let count = unsafe buffer.withPointer(range) { bytes in
+      unsafe archive_read_data(archive, bytes.baseAddress, bytes.count)
     }
     try check(count)
     if count == 0 {
@@ -102,7 +97,8 @@ internal import FilterIO
     let probe = Buffer(capacity: 4096)
     let rest = try feed.source.read(into: probe, 0..<probe.capacity)
     if used < feed.count || rest > 0 {
-      throw Failure(.badData, "\(name): \(format.rawValue): something else follows the compressed data")
+      throw Failure(
+        .badData, "\(name): \(format.rawValue): something else follows the compressed data")
     }
   }
 }

@@ -18,7 +18,8 @@ internal import FilterIO
     self.name = name
     unsafe stream.initialize(to: z_stream())
     // 15: the largest window; 16: gzip and nothing else.
-    let code = unsafe inflateInit2_(stream, 15 + 16, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
+    let code = unsafe inflateInit2_(
+      stream, 15 + 16, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
     guard code == Z_OK else { throw Failure(.general, "zlib: out of memory") }
   }
 

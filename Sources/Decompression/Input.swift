@@ -16,7 +16,7 @@ public struct Input {
   public let file: Descriptor?
 
   private enum Compression {
-    case zstd, gzip
+    case zstd, gzip, lzop
     case filter(FilterSource.Format)
   }
 
@@ -62,9 +62,11 @@ public struct Input {
     } else {
       let start = DescriptorSource(descriptor)
       count = try start.readFully(into: probe, 0..<16)
-      raw = DescriptorSource(descriptor, prefix: probe.withBytes(0..<count) { bytes in
-        bytes.indices.map { bytes[$0] }
-      })
+      raw = DescriptorSource(
+        descriptor,
+        prefix: probe.withBytes(0..<count) { bytes in
+          bytes.indices.map { bytes[$0] }
+        })
     }
     let magic = probe.withBytes(0..<count) { bytes in bytes.indices.map { bytes[$0] } }
     switch Self.compression(magic) {
@@ -74,6 +76,7 @@ public struct Input {
       return
     case .zstd: source = try ZstdSource(raw, name: name)
     case .gzip: source = try GzipSource(raw, name: name)
+    case .lzop: source = try LzopSource(raw, name: name)
     case .filter(let format): source = try FilterSource(raw, format: format, name: name)
     }
     file = nil
@@ -86,11 +89,13 @@ public struct Input {
       ([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], .filter(.xz)),
       ([0x42, 0x5a, 0x68], .filter(.bzip2)),
       ([0x04, 0x22, 0x4d, 0x18], .filter(.lz4)),
-      ([0x89, 0x4c, 0x5a, 0x4f, 0x00, 0x0d, 0x0a, 0x1a, 0x0a], .filter(.lzop)),
+      ([0x89, 0x4c, 0x5a, 0x4f, 0x00, 0x0d, 0x0a, 0x1a, 0x0a], .lzop),
     ]
     if let found = known.first(where: { magic.starts(with: $0.0) }) { return found.1 }
     // A zstd file may start with a skippable frame, as pzstd writes it.
-    if magic.count >= 4, magic[0] & 0xf0 == 0x50, magic[1...3] == [0x2a, 0x4d, 0x18] { return .zstd }
+    if magic.count >= 4, magic[0] & 0xf0 == 0x50, magic[1...3] == [0x2a, 0x4d, 0x18] {
+      return .zstd
+    }
     return nil
   }
 }

@@ -20,7 +20,9 @@ public struct DataRun: Hashable, Comparable, Sendable {
   public var end: UInt64 { UInt64(cluster) + UInt64(clusterCount) }
   /// The extent header that would go with the run, to take it apart by.
   func pieces(_ body: (Piece) throws -> Void) rethrows {
-    let slots = (0..<UInt32(clusterCount)).map { Slot(device: 1, cluster: cluster + $0, mask: mask) }
+    let slots = (0..<UInt32(clusterCount)).map {
+      Slot(device: 1, cluster: cluster + $0, mask: mask)
+    }
     for start in stride(from: 0, to: slots.count, by: Format.slotsPerExtent) {
       let part = slots[start..<min(start + Format.slotsPerExtent, slots.count)]
       let before = start * mask.nonzeroBitCount * Format.blockSize
@@ -88,7 +90,9 @@ public struct ArchiveIndex {
     var byte = UInt64(reader.headerSize)
     var isDense = false
     while byte < fileSize {
-      if byte + UInt64(Format.extentHeaderSize) > windowStart + UInt64(windowCount) || byte < windowStart {
+      if byte + UInt64(Format.extentHeaderSize) > windowStart + UInt64(windowCount)
+        || byte < windowStart
+      {
         windowStart = byte
         windowCount = try file.read(
           into: window, 0..<(isDense ? window.capacity : Format.extentHeaderSize), at: byte)

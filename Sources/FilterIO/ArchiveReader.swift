@@ -84,7 +84,8 @@ public final class ArchiveReader: ExtentSource {
     let needed = ClusterCensus.leastExtentBytes(devices)
     let found = fileSize - min(fileSize, UInt64(headerSize))
     if found < needed {
-      throw Failure(name, FormatError(.tooShort(needed: needed, found: found), in: .archive, at: fileSize))
+      throw Failure(
+        name, FormatError(.tooShort(needed: needed, found: found), in: .archive, at: fileSize))
     }
   }
 
@@ -157,7 +158,8 @@ private final class ExtentScanner: @unchecked Sendable {
 
   /// - Returns: false at the end of the archive.
   func read(into extent: Extent) throws -> Bool {
-    let headerCount = try headerCount ?? source.readFully(into: headerBytes, 0..<headerBytes.capacity)
+    let headerCount =
+      try headerCount ?? source.readFully(into: headerBytes, 0..<headerBytes.capacity)
     guard headerCount > 0 else { return false }
     let failing = { [name, number, byte] (fault: Fault) in
       Failure(name, FormatError(fault, in: .extent(number), at: byte))

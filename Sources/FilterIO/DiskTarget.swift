@@ -52,10 +52,12 @@ public final class InPlaceTarget: DiskTarget {
   public init(_ path: String, size: UInt64, force: Bool) throws {
     let path = FilePath(path)
     let name = path.string
-    guard let there = try Descriptor.status(of: path) else {
-      throw Failure(.cannotCreate, name, .noSuchFileOrDirectory)
+    do throws(Errno) {
+      guard let there = try Descriptor.status(of: path) else { throw Errno.noSuchFileOrDirectory }
+      kind = there.kind
+    } catch {
+      throw Failure(.cannotCreate, name, error)
     }
-    kind = there.kind
     guard kind == .regular || kind == .blockDevice else {
       throw Failure(.cannotCreate, "\(name): is neither a regular file nor a block device")
     }

@@ -49,7 +49,8 @@ extension Filter {
     Signals.start(
       showingProgress: command.common.progress == .always
         || command.common.progress == .auto && !command.common.quiet
-          && Descriptor.standardError.isTerminal)
+          && Descriptor.standardError.isTerminal
+    )
     do {
       try command.filter()
       Console.clearStatus()

@@ -38,50 +38,57 @@ extension ArchiveHeader {
 /// The file name that a member of an archive gets outside.
 public struct OutputName: Hashable, Sendable {
   public let bytes: [UInt8]
+  /// The name inside of the archive.
+  private let member: [UInt8]
+
+  private init(_ bytes: [UInt8], member: [UInt8]) {
+    self.bytes = bytes
+    self.member = member
+  }
 
   /// `disk-<device>.raw`, or `vmstate.bin`.
   public init(_ device: Device) {
-    bytes =
+    self.init(
       device.isVMState
-      ? Array("vmstate.bin".utf8) : Array("disk-".utf8) + device.name + Array(".raw".utf8)
+        ? Array("vmstate.bin".utf8) : Array("disk-".utf8) + device.name + Array(".raw".utf8),
+      member: device.name)
   }
 
   public init(_ config: Config) {
-    bytes = config.name
+    self.init(config.name, member: config.name)
   }
 
   /// A name that was put together elsewhere.
   public init(memberName bytes: [UInt8]) {
-    self.bytes = bytes
+    self.init(bytes, member: bytes)
   }
 
   /// The name with something behind it.
   public func appending(_ suffix: String) -> OutputName {
-    OutputName(memberName: bytes + Array(suffix.utf8))
+    OutputName(bytes + Array(suffix.utf8), member: member)
   }
 
-  /// The name with another ending, `disk-x.map` for `disk-x.raw`.
+  /// The name with another ending of four characters, `disk-x.map` for `disk-x.raw`.
   public func replacingExtension(with suffix: String) -> OutputName {
-    OutputName(memberName: bytes.dropLast(4) + Array(suffix.utf8))
+    OutputName(bytes.dropLast(4) + Array(suffix.utf8), member: member)
   }
 
-  public var path: FilePath {
-    FilePath(bytes: bytes)
-  }
+  public var path: FilePath { FilePath(bytes: bytes) }
 
   public var text: String { String(decoding: bytes, as: UTF8.self) }
 
   /// Checks that these names can be given to files in one directory, before any is.
   ///
-  /// - Throws: status 65 for a name that is empty, `.` or `..`, longer than 255 bytes, holds a
-  ///   slash, NUL or other control character, or is there twice.
+  /// - Throws: status 65 for a member whose name is empty, `.` or `..`, makes a file name of more
+  ///   than 255 bytes, holds a slash, NUL or other control character, or makes one that is there
+  ///   already.
   public static func check(_ names: [OutputName], archive: String) throws {
-    var seen: Set<OutputName> = []
+    var seen: Set<[UInt8]> = []
     for name in names {
       let fault: String? =
-        if name.bytes.isEmpty {
+        if name.member.isEmpty {
           "has no name"
-        } else if name.bytes == [46] || name.bytes == [46, 46] {
+        } else if name.member == [46] || name.member == [46, 46] {
           "names a directory"
         } else if name.bytes.count > 255 {
           "has a name of more than 255 bytes"
@@ -89,7 +96,7 @@ public struct OutputName: Hashable, Sendable {
           "has a slash in its name"
         } else if name.bytes.contains(where: { $0 < 32 || $0 == 127 }) {
           "has control characters in its name"
-        } else if !seen.insert(name).inserted {
+        } else if !seen.insert(name.bytes).inserted {
           "is there twice"
         } else {
           nil

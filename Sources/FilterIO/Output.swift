@@ -22,36 +22,26 @@ public struct Output: Sendable {
   /// A file that appears under its name when it is whole and synced; a FIFO or device is written
   /// directly.
   public static func file(_ path: String, replaces: Bool) throws -> Output {
-    if let there = try Descriptor.status(of: FilePath(path)) {
-      switch there.kind {
+    let file = FilePath(path)
+    do {
+      switch try Descriptor.status(of: file)?.kind {
       case .fifo, .characterDevice, .blockDevice:
-        do {
-          let descriptor = try Descriptor.open(FilePath(path), .write)
-          guard !descriptor.isTerminal else {
-            throw Failure(.usage, "\(path) is a terminal")
-          }
-          return Output(descriptor: descriptor, pending: nil, isDirect: true)
-        } catch let error as Errno {
-          throw Failure(.cannotCreate, path, error)
-        }
+        let descriptor = try Descriptor.open(file, .write)
+        if descriptor.isTerminal { throw Failure(.usage, "\(path): is a terminal") }
+        return Output(descriptor: descriptor, pending: nil, isDirect: true)
       default: break
       }
-    }
-    let file = FilePath(path)
-    guard let name = file.lastComponent, name.kind == .regular, !path.hasSuffix("/") else {
-      throw Failure(.cannotCreate, path, .isDirectory)
-    }
-    let folder = file.removingLastComponent()
-    let directory: Descriptor
-    do {
-      directory = try Descriptor.open(
-        folder.isEmpty ? "." : folder, [.read, .directory])
-    } catch {
+      guard let name = file.lastComponent, name.kind == .regular, !path.hasSuffix("/") else {
+        throw Errno.isDirectory
+      }
+      let folder = file.removingLastComponent()
+      let directory = try Descriptor.open(folder.isEmpty ? "." : folder, [.read, .directory])
+      let pending = try PendingFile(
+        FilePath(name.string), in: directory, displayName: path, replaces: replaces)
+      return Output(descriptor: pending.descriptor, pending: pending, isDirect: false)
+    } catch let error as Errno {
       throw Failure(.cannotCreate, path, error)
     }
-    let pending = try PendingFile(
-      FilePath(name.string), in: directory, displayName: path, replaces: replaces)
-    return Output(descriptor: pending.descriptor, pending: pending, isDirect: false)
   }
 
   /// The output of `-o`, or standard output where that is nil.

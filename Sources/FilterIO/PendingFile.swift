@@ -33,7 +33,9 @@ public final class PendingFile: Sendable {
         descriptor = try Descriptor.open(
           ".", [.readWrite, .unnamed], in: directory, name: displayName)
         temporary = nil
-      } catch Errno.notSupported, Errno.isDirectory, Errno.noSuchFileOrDirectory, Errno.invalidArgument {
+      } catch Errno.notSupported, Errno.isDirectory, Errno.noSuchFileOrDirectory, Errno
+        .invalidArgument
+      {
         let hidden = Self.hiddenName()
         descriptor = try Descriptor.open(
           hidden, [.readWrite, .createNew], in: directory, name: displayName)
@@ -61,7 +63,13 @@ public final class PendingFile: Sendable {
   public static func checkFree(
     _ name: FilePath, in directory: Descriptor, displayName: String, replaces: Bool
   ) throws {
-    guard let there = try directory.status(of: name) else { return }
+    let there: FileStatus?
+    do {
+      there = try Descriptor.status(of: name, in: directory, following: false)
+    } catch {
+      throw Failure(.cannotCreate, displayName, error)
+    }
+    guard let there else { return }
     if there.kind == .directory { throw Failure(.cannotCreate, displayName, .isDirectory) }
     if !replaces { throw Failure(.cannotCreate, "\(displayName): exists already (-f replaces it)") }
   }
@@ -95,7 +103,7 @@ public final class PendingFile: Sendable {
       if let temporary {
         try publish(hidden: temporary.name)
         Cleanup.cancel(temporary.cleanup)
-      } else if replaces, try directory.status(of: name) != nil {
+      } else if replaces {
         let hidden = Self.hiddenName()
         try directory.link(descriptor, as: hidden)
         do {

@@ -35,7 +35,9 @@ public final class Progress: Sendable {
     let total = total.load(ordering: .relaxed)
     let rate = Double(done) / max(elapsed, 0.001)
     var line = ByteCount(done).description
-    if total > 0 { line += " of \(ByteCount(total)) (\(min(100, Int(Double(done) / Double(total) * 100))) %)" }
+    if total > 0 {
+      line += " of \(ByteCount(total)) (\(min(100, Int(Double(done) / Double(total) * 100))) %)"
+    }
     line += ", \(ByteCount(UInt64(rate)))/s"
     if total > done, rate >= 1 {
       line += ", \(Self.clock(Double(total - done) / rate)) left"

@@ -148,7 +148,8 @@ public final class SalvageReader: ExtentSource {
   }
 
   private func isExtentLike() -> Bool {
-    let range = unread.lowerBound..<min(unread.lowerBound + Format.extentHeaderSize, unread.upperBound)
+    let range =
+      unread.lowerBound..<min(unread.lowerBound + Format.extentHeaderSize, unread.upperBound)
     return window.withBytes(range) { bytes in
       ExtentHeader.resembles(bytes, uuid: header.uuid)
     }

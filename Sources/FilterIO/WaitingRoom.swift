@@ -8,13 +8,18 @@ public import VMA
 public final class WaitingRoom: @unchecked Sendable {
   let file: Descriptor
   private let monitor = Monitor()
-  private var end: UInt64 = 0
+  /// Bytes of the file, freed parts among them.
+  private(set) var end: UInt64 = 0
   /// Where the file system cannot free a part of a file: parts to use again, ascending.
   private var freed: [Range<UInt64>]?
 
-  /// - Parameter directory: the option's value; where nil, `$TMPDIR`, then `/var/tmp`.
-  public init(directory: String?) throws {
-    let path = FilePath( directory ?? Host.environment("TMPDIR").flatMap { $0.isEmpty ? nil : $0 } ?? "/var/tmp")
+  /// - Parameters:
+  ///   - directory: the option's value; where nil, `$TMPDIR`, then `/var/tmp`.
+  ///   - canPunch: whether to try freeing parts of the file; where not, they are used again.
+  init(directory: String?, canPunch: Bool = true) throws {
+    freed = canPunch ? nil : []
+    let path = FilePath(
+      directory ?? Host.environment("TMPDIR").flatMap { $0.isEmpty ? nil : $0 } ?? "/var/tmp")
     let name = "temporary file in \(path)"
     do {
       do {
@@ -133,9 +138,10 @@ public final class StreamReorder {
       }
       next = run.end
     }
-    /// Emits what waits and is due; afterwards nothing before the first missing cluster waits.
-    func drain() throws {
-      while let run = waiting[device.id]?.min {
+    /// Emits what waits before `limit` and is due. All that the census knows before `limit` must
+    /// have been emitted or be waiting: of an extent in hand, what lies before the run in hand.
+    func drain(below limit: UInt64 = .max) throws {
+      while let run = waiting[device.id]?.min, run.cluster < limit {
         if let gap = source.census.next(
           seen: false, of: device, from: next, below: UInt64(run.cluster))
         {
@@ -155,9 +161,8 @@ public final class StreamReorder {
     {
       var runs: [DataRun] = []
       extent.header.forEachRun(of: device.id, from: 0) { runs.append($0) }
-      // The census knows all clusters of the extent already, so that lower ones must go first.
       for run in runs.sorted() {
-        try drain()
+        try drain(below: UInt64(run.cluster))
         let isDue =
           source.census.next(seen: false, of: device, from: next, below: UInt64(run.cluster)) == nil
           && (waiting[device.id]?.min).map { run < $0 } ?? true

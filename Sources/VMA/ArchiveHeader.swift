@@ -101,11 +101,13 @@ extension ArchiveHeader {
   ) throws(FormatError) {
     guard try Self.byteCount(fixedPart: bytes) == bytes.count else {
       throw FormatError(
-        .truncated(expected: Int(bytes.load(Format.HeaderOffset.headerSize, as: UInt32.self)),
+        .truncated(
+          expected: Int(bytes.load(Format.HeaderOffset.headerSize, as: UInt32.self)),
           found: bytes.count), in: .header, at: 0)
     }
-    guard digest.digest(of: bytes, zeroing: Format.HeaderOffset.md5)
-      == bytes.load(Format.HeaderOffset.md5)
+    guard
+      digest.digest(of: bytes, zeroing: Format.HeaderOffset.md5)
+        == bytes.load(Format.HeaderOffset.md5)
     else {
       throw FormatError(.headerChecksum, in: .header, at: UInt64(Format.HeaderOffset.md5))
     }
@@ -251,7 +253,9 @@ extension ArchiveHeader {
       span.store(offsets.1, at: Format.HeaderOffset.configData + 4 * index)
     }
     for (device, name) in zip(devices, deviceOffsets) {
-      guard Format.deviceIDs.contains(device.id) else { throw unwritable(.unknownDevice(device.id)) }
+      guard Format.deviceIDs.contains(device.id) else {
+        throw unwritable(.unknownDevice(device.id))
+      }
       guard (1...Format.maximumDeviceSize).contains(device.size),
         device.size % UInt64(Format.sectorSize) == 0
       else { throw unwritable(.deviceSize(id: device.id, size: device.size)) }

@@ -105,8 +105,9 @@ extension ExtentHeader {
     guard bytes.count == Format.extentHeaderSize else {
       throw .truncated(expected: Format.extentHeaderSize, found: bytes.count)
     }
-    guard digest.digest(of: bytes, zeroing: Format.ExtentOffset.md5)
-      == bytes.load(Format.ExtentOffset.md5)
+    guard
+      digest.digest(of: bytes, zeroing: Format.ExtentOffset.md5)
+        == bytes.load(Format.ExtentOffset.md5)
     else { throw .extentChecksum }
     guard UUID(bytes.load(Format.ExtentOffset.uuid)) == uuid else { throw .foreignExtent }
     let claimed = Int(bytes.load(Format.ExtentOffset.blockCount, as: UInt16.self))

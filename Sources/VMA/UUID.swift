@@ -11,7 +11,8 @@ public struct UUID: Hashable, Sendable, LosslessStringConvertible {
 
   /// Reads the usual form, `9beaf9f9-8a21-48bb-abb2-00124227089f`, in either case.
   public init?(_ description: String) {
-    let groups = description.utf8.split(separator: UInt8(ascii: "-"), omittingEmptySubsequences: false)
+    let groups = description.utf8.split(
+      separator: UInt8(ascii: "-"), omittingEmptySubsequences: false)
     guard groups.map(\.count) == [8, 4, 4, 4, 12] else { return nil }
     var value: UInt128 = 0
     for digit in groups.joined() {

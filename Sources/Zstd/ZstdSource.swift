@@ -67,7 +67,8 @@ public import FilterIO
     if unread.count < wanted {
       input.copy(from: input, unread, to: 0)
       unread = 0..<unread.count
-      unread = 0..<unread.count
+      unread =
+        0..<unread.count
         + (try source.readFully(into: input, unread.count..<wanted))
     }
     let window: UInt64? = input.withBytes(unread) { bytes in

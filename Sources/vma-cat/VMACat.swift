@@ -103,7 +103,8 @@ struct VMACat: Filter {
     let range = try window(offset: offset, length: length, size: UInt64(config.data.count))
     let data = config.data[Int(range.lowerBound)..<Int(range.upperBound)]
     let output = Descriptor.standardOutput
-    let text = output.isTerminal ? Array(String(printable: data, keepingLines: true).utf8) : Array(data)
+    let text =
+      output.isTerminal ? Array(String(printable: data, keepingLines: true).utf8) : Array(data)
     try output.write(text)
   }
 
@@ -126,7 +127,9 @@ struct VMACat: Filter {
     } else {
       let reorder = StreamReorder(reader, devices: [device], directory: tmpdir)
       if device.isVMState && !isWhole {
-        guard let disk = try reorder.collect(device) else { return try check(reader.census, device, input.name) }
+        guard let disk = try reorder.collect(device) else {
+          return try check(reader.census, device, input.name)
+        }
         let range = try window(offset: offset, length: length, size: disk.size)
         _ = try disk.emit(to: sink, window: range)
       } else {

@@ -238,7 +238,8 @@ struct VMAPack: Filter {
       count += got
     }
     guard count <= Format.maximumBlobSize else {
-      throw Failure(.badData, "\(path): is longer than the \(Format.maximumBlobSize) bytes of a config")
+      throw Failure(
+        .badData, "\(path): is longer than the \(Format.maximumBlobSize) bytes of a config")
     }
     return buffer.withBytes(0..<count) { bytes in bytes.indices.map { bytes[$0] } }
   }

@@ -60,7 +60,8 @@ struct Listing {
       lines.append(
         device.isVMState
           ? "VMSTATE: dev_id=\(device.id) memory: \(device.size)"
-          : "DEV: dev_id=\(device.id) size: \(device.size) devname: \(String(printable: device.name))")
+          : "DEV: dev_id=\(device.id) size: \(device.size) devname: \(String(printable: device.name))"
+      )
     }
     lines.append("CTIME: \(Host.localTime(header.creationTime))")
     return lines.map { $0 + "\n" }.joined()

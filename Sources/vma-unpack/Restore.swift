@@ -111,9 +111,10 @@ final class Restore {
   // MARK: The data
 
   private func copy(_ source: some ExtentSource) throws {
-    let sizes = Dictionary(uniqueKeysWithValues: devices.map { device in
-      (device.id, device.isVMState ? UInt64.max : device.size)
-    })
+    let sizes = Dictionary(
+      uniqueKeysWithValues: devices.map { device in
+        (device.id, device.isVMState ? UInt64.max : device.size)
+      })
     while let extent = try source.next() {
       try extent.header.forEachPiece { piece in
         guard let target = targets[piece.device], let size = sizes[piece.device],

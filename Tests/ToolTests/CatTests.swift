@@ -155,6 +155,27 @@ struct CatTests {
     ).succeeds()
   }
 
+  @Test func `an archive in disk order needs none through a pipe either`() throws {
+    let nowhere = ["TMPDIR": "/no/such/directory"]
+    let outcome = try dir.run(
+      .cat, "--tmpdir", "/no/such/directory", "-", input: .pipe(Sample.smallBytes),
+      environment: nowhere)
+    expectSame(outcome.succeeds().output, Sample.smallImage)
+    for options in [["--no-sparse"], ["--format", "gnutar"], ["--format", "ustar"]] {
+      try dir.run(.toTar, options, input: .pipe(Sample.smallBytes), environment: nowhere)
+        .succeeds()
+    }
+  }
+
+  @Test func `a range of a config`() throws {
+    let text = Array(Sample.configText.utf8)
+    let outcome = try dir.run(
+      .cat, "--offset", "6", "--length", "10", "a.vma", "qemu-server.conf")
+    expectSame(outcome.succeeds().output, Array(text[6..<16]))
+    try dir.run(.cat, "--offset", "\(text.count + 1)", "a.vma", "qemu-server.conf")
+      .fails(64, .cat)
+  }
+
   @Test func `the waiting room is where --tmpdir says`() throws {
     let bytes = Archive([Archive.Disk("d", Sample.scsi)], order: .reversed).bytes()
     try dir.makeDirectory("room")

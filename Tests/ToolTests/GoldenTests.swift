@@ -73,7 +73,7 @@ struct GoldenTests {
   func `unpacking gives every member`(archive: String, source: String) throws {
     try dir.sh("A=\(archive); vma-unpack -C out \(source)").succeeds()
     let members = GoldenMember.all.filter { $0.archive == archive }
-    try dir.expectNames(members.map(\.file), in: "out")
+    #expect(try Set(members.map(\.file)).isSubset(of: dir.names(in: "out")))
     for member in members { try expectHash(of: "out/\(member.file)", member) }
   }
 
@@ -91,8 +91,8 @@ struct GoldenTests {
   func `every member can be shown alone`(member: GoldenMember) throws {
     let sources = [
       "vma-cat $A $M > member", "vma-cat $A $M | cat > member",
-      "cat $A | vma-cat - $M > member", "vma-cat $A.zst $M > member",
-      "cat $A.zst | vma-cat - $M | cat > member",
+      "vma-cat - $M < <(cat $A) > member", "vma-cat $A.zst $M > member",
+      "vma-cat - $M < <(cat $A.zst) | cat > member",
     ]
     for source in sources {
       try dir.sh("A=\(member.archive) M=\(member.name); \(source)").succeeds()

@@ -139,6 +139,22 @@ struct RoundTripTests {
       try dir.run(.cat, "a.vma").succeeds().output, try dir.read("disk.img"), "the only drive")
   }
 
+  @Test(requires("mke2fs", "zstd", "e2fsck"))
+  func `a real file system, through pipes and programs`() throws {
+    try dir.sh(
+      """
+      mkdir files; cp -r /etc/init.d /etc/services /bin/ls files/ 2> /dev/null
+      truncate -s 24M ext4.img && mke2fs -q -t ext4 -d files ext4.img || exit
+      vma-pack drive-scsi0=ext4.img | zstd -qc > a.vma.zst &&
+        zstd -qdc a.vma.zst | vma-unpack && cmp ext4.img disk-drive-scsi0.raw &&
+        vma-cat a.vma.zst scsi0 | cmp - ext4.img && rm disk-drive-scsi0.raw &&
+        zstd -qdc a.vma.zst | vma-to-tar | tar -x && cmp ext4.img disk-drive-scsi0.raw &&
+        e2fsck -fn disk-drive-scsi0.raw > /dev/null 2>&1
+      """
+    ).succeeds()
+    #expect(try dir.allocated("disk-drive-scsi0.raw") < 20 << 20)
+  }
+
   @Test func `unnamed sources are numbered by their place`() throws {
     try dir.write(Image.full(512, seed: 1), to: "a.img")
     try dir.write(Image.full(512, seed: 2), to: "b=c.img")

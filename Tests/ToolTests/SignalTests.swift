@@ -131,6 +131,22 @@ struct SignalTests {
       outcome.errors.last == "\n" || outcome.errors.last == "\r" || outcome.errors.hasSuffix("K"))
   }
 
+  @Test(arguments: [
+    (["-C", "out"], true), (["--progress", "never", "-C", "out"], false),
+    (["-q", "-C", "out"], false), (["--progress", "auto", "-C", "out"], true),
+  ])
+  func `on a terminal there is progress by itself`(arguments: [String], isShown: Bool) throws {
+    let running = try dir.start(
+      .unpack, arguments, input: .open, errorsOnTerminal: true,
+      environment: ["TERM": "xterm", "COLUMNS": "80"])
+    running.send(part)
+    #expect(running.wait { running.hasTakenAll })
+    #expect(running.wait(atMost: isShown ? 10 : 2) { !running.errors.isEmpty } == isShown)
+    running.send(Sample.wholeBytes.dropFirst(part.count))
+    #expect(running.finish().ending == .exit(0))
+    try dir.expectWhole(in: "out")
+  }
+
   @Test(arguments: [Tool.cat, .toTar], ["a.vma", "- < <(cat a.vma)"])
   func `a reader that goes away ends a filter in silence`(tool: Tool, source: String) throws {
     // More than a pipe can hold, were it the largest.

@@ -98,8 +98,11 @@ struct TarReaderTests {
     var archive = Archive([Archive.Disk("x", Sample.efi)])
     archive.devices[0].blob = [0x61, 0xff, 0xfe, 0]
     try dir.write(archive.bytes(), to: "b.vma")
-    try dir.sh("vma-to-tar b.vma | tar -x -C out && mv out/disk-a$'\\xff\\xfe'.raw plain")
-      .succeeds()
+    // GNU tar may grumble about a keyword.
+    try dir.sh(
+      "vma-to-tar b.vma | tar -x -C out 2> /dev/null && mv out/disk-a$'\\xff\\xfe'.raw plain"
+    )
+    .succeeds()
     try dir.expect("plain", holds: Sample.efi)
   }
 

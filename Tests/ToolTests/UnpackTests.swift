@@ -139,6 +139,22 @@ struct UnpackTests {
     }
   }
 
+  /// Tracing is not allowed everywhere.
+  private static let canTrace =
+    (try? Scratch().sh("strace -o /dev/null true"))?.ending == .exit(0)
+
+  @Test(.enabled(if: canTrace, "strace cannot trace here"))
+  func `files are synced before they get their names`() throws {
+    try dir.sh(
+      "strace -f -o log -e trace=file,fsync,fdatasync,syncfs vma-unpack -C out a.vma"
+    ).succeeds()
+    let calls = String(decoding: try dir.read("log"), as: UTF8.self).split(separator: "\n")
+    let naming = ["rename(", "renameat(", "renameat2(", "link(", "linkat("]
+    let first = try #require(calls.firstIndex { call in naming.contains { call.contains($0) } })
+    let synced = calls[..<first].filter { $0.contains("sync(") || $0.contains("syncfs(") }
+    #expect(synced.count >= Sample.wholeFiles.count || synced.contains { $0.contains("syncfs") })
+  }
+
   // MARK: What is there already
 
   @Test(arguments: Sample.wholeFiles)

@@ -220,15 +220,10 @@ public struct FileStatus: Sendable {
     return FileStatus(status)
   }
 
-  /// What a path in this directory stands for, symbolic links not followed; nil if nothing is there.
-  public func status(of path: FilePath, following: Bool = false) throws(Failure) -> FileStatus? {
-    try Self.status(of: path, in: self, following: following)
-  }
-
   /// What a path stands for; nil if nothing is there.
   public static func status(
     of path: FilePath, in directory: Descriptor? = nil, following: Bool = true
-  ) throws(Failure) -> FileStatus? {
+  ) throws(Errno) -> FileStatus? {
     var status = stat()
     do {
       try unsafe retry(path) {
@@ -237,7 +232,7 @@ public struct FileStatus: Sendable {
       return FileStatus(status)
     } catch {
       if error == .noSuchFileOrDirectory { return nil }
-      throw Failure(.inputOutput, path.string, error)
+      throw error
     }
   }
 
@@ -336,7 +331,9 @@ public struct FileStatus: Sendable {
 
   /// Renames within this directory; what is there is replaced.
   public func rename(_ path: FilePath, to newPath: FilePath) throws(Errno) {
-    try unsafe Self.with(path, newPath) { source, target in unsafe renameat(raw, source, raw, target) }
+    try unsafe Self.with(path, newPath) { source, target in
+      unsafe renameat(raw, source, raw, target)
+    }
   }
 
   /// Renames within this directory; fails with EEXIST if something is there.

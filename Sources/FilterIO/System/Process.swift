@@ -29,14 +29,8 @@ public enum Host {
     var time = time_t(seconds)
     var text = [CChar](repeating: 0, count: 64)
     guard unsafe ctime_r(&time, &text) != nil else { return "\(seconds)" }
-    return String(decoding: text.prefix { $0 != 0 && $0 != 10 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
-  }
-
-  /// Whether a program of this name can be found to run.
-  public static func hasProgram(_ name: String) -> Bool {
-    (environment("PATH") ?? "/usr/local/bin:/usr/bin:/bin").split(separator: ":").contains {
-      unsafe access("\($0)/\(name)", X_OK) == 0
-    }
+    return String(
+      decoding: text.prefix { $0 != 0 && $0 != 10 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
 
   /// Names of any language in what libraries write; a Swift program starts in the C locale.

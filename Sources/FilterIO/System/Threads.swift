@@ -62,6 +62,11 @@ public enum SignalMask {
     unsafe with(signals) { unsafe _ = pthread_sigmask(SIG_BLOCK, $0, nil) }
   }
 
+  /// Makes writing to a closed pipe an error in this thread, and not the end of the process.
+  public static func ignoreBrokenPipes() {
+    block([SIGPIPE])
+  }
+
   /// Waits for one of the signals, which must be blocked.
   ///
   /// - Parameter milliseconds: the longest wait; nil for no limit.
@@ -85,16 +90,6 @@ public enum SignalMask {
     unsafe with([signal]) { unsafe _ = pthread_sigmask(SIG_UNBLOCK, $0, nil) }
     kill(getpid(), signal)
     _exit(128 + signal)
-  }
-
-  /// Runs `body` so that writing to a closed pipe in it is an error and not the end of the process.
-  public static func withoutBrokenPipe<Result>(_ body: () throws -> Result) rethrows -> Result {
-    block([SIGPIPE])
-    defer {
-      _ = wait(for: [SIGPIPE], milliseconds: 0)
-      unsafe with([SIGPIPE]) { unsafe _ = pthread_sigmask(SIG_UNBLOCK, $0, nil) }
-    }
-    return try body()
   }
 
   @unsafe private static func with<Result>(

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Foundation
 import Testing
 
 extension Outcome {
@@ -49,7 +50,7 @@ extension Outcome {
     let said = errors.isEmpty ? "nothing" : String(errors.debugDescription.prefix(600))
     let note = comment.isEmpty ? "" : " (\(comment))"
     Issue.record(
-      "\(command)\(note) \(fault); \(ending.testDescription), stderr: \(said)",
+      "\(command.replacingOccurrences(of: "\n", with: "; "))\(note) \(fault); \(ending.testDescription), stderr: \(said)",
       sourceLocation: sourceLocation)
   }
 }

@@ -6,10 +6,9 @@ import Testing
 /// Programs that these tests hold the tools against, and abilities that not every machine has.
 enum Machine {
   static func has(_ program: String) -> Bool {
-    let searched =
-      (ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin")
-      .split(separator: ":") + ["/usr/sbin", "/sbin"]
-    return searched.contains { access("\($0)/\(program)", X_OK) == 0 }
+    let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+    let folders = (path + ":/usr/sbin:/sbin").split(separator: ":").map(String.init)
+    return folders.contains { access($0 + "/" + program, X_OK) == 0 }
   }
 
   /// Whether a file can be made a block device here: sandboxes and plain users cannot.

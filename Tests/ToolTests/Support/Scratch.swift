@@ -40,11 +40,11 @@ final class Scratch: Sendable {
 
   func start(
     _ tool: Tool, _ arguments: [String], input: Input = .nothing, output: Output = .pipe,
-    environment extra: [String: String] = [:]
+    errorsOnTerminal: Bool = false, environment extra: [String: String] = [:]
   ) throws -> Running {
     try Running(
       tool.path, arguments, in: path, environment: environment(extra), input: input,
-      output: output)
+      output: output, errorsOnTerminal: errorsOnTerminal)
   }
 
   func run(

@@ -104,7 +104,8 @@ final class Running {
 
   init(
     _ program: String, _ arguments: [String], in directory: String,
-    environment: [String: String], input: Input = .nothing, output: Output = .pipe
+    environment: [String: String], input: Input = .nothing, output: Output = .pipe,
+    errorsOnTerminal: Bool = false
   ) throws {
     precondition(Running.ignoresBrokenPipes)
     command = ([program] + arguments).joined(separator: " ")
@@ -136,9 +137,13 @@ final class Running {
     case .append(let path): spawn.open(path, as: 1, O_WRONLY | O_CREAT | O_APPEND)
     case .terminal: outputEnd = try spawn.openTerminal(as: 1)
     }
-    let (reading, writing) = try Running.makePipe()
-    spawn.give(writing, as: 2)
-    errorEnd = reading
+    if errorsOnTerminal {
+      errorEnd = try spawn.openTerminal(as: 2)
+    } else {
+      let (reading, writing) = try Running.makePipe()
+      spawn.give(writing, as: 2)
+      errorEnd = reading
+    }
     id = try spawn.start(["env", "-C", directory, program] + arguments, environment)
   }
 

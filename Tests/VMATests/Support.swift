@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MD5
+import Testing
+import VMA
+
+/// A small generator, so that a failing test can be run again with its seed (SplitMix64).
+struct SeededGenerator: RandomNumberGenerator {
+  private var state: UInt64
+
+  init(seed: UInt64) {
+    state = seed
+  }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var value = state
+    value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
+    value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
+    return value ^ value >> 31
+  }
+
+  mutating func bytes(_ count: Int) -> [UInt8] {
+    (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &self) }
+  }
+}
+
+/// Bytes written in hexadecimal, blanks between them or not.
+func hex(_ text: String) -> [UInt8] {
+  let digits = text.filter { !$0.isWhitespace }.compactMap(\.hexDigitValue)
+  return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+}
+
+func parse(_ bytes: [UInt8]) throws(FormatError) -> ArchiveHeader {
+  try ArchiveHeader(parsing: bytes.span, digest: MD5.self)
+}
+
+func parseExtent(_ bytes: [UInt8], uuid: UUID) throws(Fault) -> ExtentHeader {
+  try ExtentHeader(parsing: bytes.span, uuid: uuid, digest: MD5.self)
+}
+
+func serialize(_ header: ExtentHeader, uuid: UUID) -> [UInt8] {
+  var bytes = [UInt8](repeating: 0xff, count: Format.extentHeaderSize)
+  var span = bytes.mutableSpan
+  header.serialize(into: &span, uuid: uuid, digest: MD5.self)
+  return bytes
+}
+
+/// The bytes with a right checksum over them, as one who means harm would make them.
+func resealed(_ bytes: [UInt8], md5At offset: Int) -> [UInt8] {
+  var bytes = bytes
+  for index in 0..<16 { bytes[offset + index] = 0 }
+  var digest = MD5()
+  digest.update(bytes.span)
+  let sum = digest.finish()
+  for index in 0..<16 {
+    bytes[offset + index] = UInt8(truncatingIfNeeded: sum >> (8 * (15 - UInt128(index))))
+  }
+  return bytes
+}
