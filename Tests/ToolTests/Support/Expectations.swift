@@ -49,8 +49,9 @@ extension Outcome {
   private func record(_ fault: String, _ comment: String, _ sourceLocation: SourceLocation) {
     let said = errors.isEmpty ? "nothing" : String(errors.debugDescription.prefix(600))
     let note = comment.isEmpty ? "" : " (\(comment))"
+    let line = command.replacingOccurrences(of: "\n", with: "; ") + note
     Issue.record(
-      "\(command.replacingOccurrences(of: "\n", with: "; "))\(note) \(fault); \(ending.testDescription), stderr: \(said)",
+      "\(line) \(fault); \(ending.testDescription), stderr: \(said)",
       sourceLocation: sourceLocation)
   }
 }
