@@ -39,6 +39,7 @@ let package = Package(
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
+    .target(name: "ChangedBlocks", swiftSettings: settings),
     .target(name: "VMA", swiftSettings: settings),
     .target(name: "MD5", dependencies: ["CMD5", "VMA"], swiftSettings: settings),
     .target(

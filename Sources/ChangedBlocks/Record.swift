@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The numbers of the changed-block event stream, version 1, as vma-events(5) describes it.
+///
+/// ```
+/// stream  = config* device* begin (old data | zeros | write | state | finish)* end
+/// record  = 32 byte header, payload
+/// ```
+///
+/// All integers are big-endian. An abort may come anywhere.
+public enum StreamFormat {
+  /// Bytes of the header of a record.
+  public static let headerSize = 32
+  /// The most bytes of payload behind a header, and the longest range of an announced write.
+  public static let maximumPayload = 16 << 20
+  /// Sizes, offsets and lengths are multiples of this.
+  public static let sectorSize = 512
+  public static let maximumConfigCount = 255
+  /// Bytes of the content of a config.
+  public static let maximumConfigSize = 65535
+  /// Bytes of the name of a device or config.
+  public static let nameSizes = 1...65534
+  /// Bytes of an answer or a completion message.
+  public static let answerSize = 8
+  /// The records that a producer may have unanswered.
+  public static let maximumUnanswered = 256
+  /// What stands in the second half of a completion message.
+  public static let completionMark: UInt32 = .max
+
+  static let magic: UInt32 = 0x4342_4531  // "CBE1"
+}
+
+/// The header of a record of the stream.
+public struct Record: Hashable, Sendable {
+  public enum Kind: UInt8, Hashable, Sendable, CaseIterable {
+    /// `C`, a configuration file: name, NUL, content.
+    case config = 0x43
+    /// `D`, a device: its size is the length, its name the payload.
+    case device = 0x44
+    /// `B`, the instant that the archive shows: seconds since 1970 are the offset, or 0.
+    case begin = 0x42
+    /// `O`, data as it was at that instant.
+    case oldData = 0x4f
+    /// `Z`, the same where all of it was zeros.
+    case zeros = 0x5a
+    /// `W`, a guest write that waits for an answer.
+    case write = 0x57
+    /// `S`, more of the state of the machine.
+    case state = 0x53
+    /// `F`, nothing more is told of the device.
+    case finish = 0x46
+    /// `E`, the end; the number of records before it is the offset.
+    case end = 0x45
+    /// `X`, the producer gives up; the payload says why.
+    case abort = 0x58
+  }
+
+  public var kind: Kind
+  /// 1…254, the id of the device in the archive; 0 where the record is about the whole stream.
+  public var device: UInt8
+  /// Whether a guest write was the cause; on `oldData`, `zeros` and `write` only.
+  public var isCausedByGuest: Bool
+  /// Bytes into the device.
+  public var offset: UInt64
+  /// Bytes of the device that the record is about.
+  public var length: UInt64
+  /// Bytes behind the header.
+  public var payloadSize: Int
+  /// Counts the records from 0, wrapping.
+  public var sequence: UInt32
+
+  public init(
+    _ kind: Kind, device: UInt8 = 0, isCausedByGuest: Bool = false, offset: UInt64 = 0,
+    length: UInt64 = 0, payloadSize: Int = 0, sequence: UInt32
+  ) {
+    self.kind = kind
+    self.device = device
+    self.isCausedByGuest = isCausedByGuest
+    self.offset = offset
+    self.length = length
+    self.payloadSize = payloadSize
+    self.sequence = sequence
+  }
+
+  /// Reads a header and checks what can be checked without those before it: magic, type, flags,
+  /// size of the payload.
+  ///
+  /// - Parameter bytes: 32 bytes.
+  public init(parsing bytes: Span<UInt8>) throws(StreamFault) {
+    guard bytes.count == StreamFormat.headerSize else { throw .torn }
+    func load<Value: FixedWidthInteger & UnsignedInteger>(_ offset: Int) -> Value {
+      (0..<Value.bitWidth / 8).reduce(0) { $0 << 8 | Value(bytes[offset + $1]) }
+    }
+    guard load(0) == StreamFormat.magic else { throw .magic }
+    guard let kind = Kind(rawValue: bytes[4]) else { throw .unknownKind(bytes[4]) }
+    self.kind = kind
+    device = bytes[5]
+    let flags: UInt16 = load(6)
+    let knownFlags: UInt16 = [.oldData, .zeros, .write].contains(kind) ? 1 : 0
+    guard flags & ~knownFlags == 0 else { throw .unknownFlags(flags) }
+    isCausedByGuest = flags & 1 == 1
+    offset = load(8)
+    length = load(16)
+    let size: UInt32 = load(24)
+    guard size <= StreamFormat.maximumPayload else { throw .payload(size) }
+    payloadSize = Int(size)
+    sequence = load(28)
+  }
+
+  /// The 32 bytes of the header.
+  public var bytes: [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(StreamFormat.headerSize)
+    func append(_ value: some FixedWidthInteger & UnsignedInteger) {
+      for shift in stride(from: value.bitWidth - 8, through: 0, by: -8) {
+        bytes.append(UInt8(truncatingIfNeeded: value >> shift))
+      }
+    }
+    append(StreamFormat.magic)
+    append(kind.rawValue)
+    append(device)
+    append(UInt16(isCausedByGuest ? 1 : 0))
+    append(offset)
+    append(length)
+    append(UInt32(payloadSize))
+    append(sequence)
+    return bytes
+  }
+}
+
+/// A message to the producer.
+public enum Answer: Hashable, Sendable {
+  /// What the record with this sequence number is about is safe: the write may go on.
+  case safe(sequence: UInt32)
+  /// All of the device is in the archive: its writes need not be announced any more.
+  case complete(device: UInt8)
+
+  /// 8 bytes.
+  public var bytes: [UInt8] {
+    let (first, second): (UInt32, UInt32) =
+      switch self {
+      case .safe(let sequence): (sequence, 0)
+      case .complete(let device): (UInt32(device), StreamFormat.completionMark)
+      }
+    return [first, second].flatMap { word in
+      [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: word >> $0) }
+    }
+  }
+}
