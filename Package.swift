@@ -57,7 +57,10 @@ let package = Package(
     .target(name: "TarWriter", dependencies: ["CArchive", "FilterIO"], swiftSettings: settings),
 
     .executableTarget(
-      name: "vma-pack", dependencies: ["FilterIO", "MD5", "VMA", "Zstd", argumentParser, system],
+      name: "vma-pack",
+      dependencies: [
+        "ChangedBlocks", "FilterIO", "MD5", "VMA", "Zstd", argumentParser, system,
+      ],
       swiftSettings: settings),
     .executableTarget(
       name: "vma-unpack", dependencies: ["Decompression", "FilterIO", "VMA", argumentParser],
@@ -70,8 +73,12 @@ let package = Package(
       dependencies: ["Decompression", "FilterIO", "TarWriter", "VMA", argumentParser],
       swiftSettings: settings),
 
-    .testTarget(name: "VMATests", dependencies: ["MD5", "VMA"]),
-    .testTarget(name: "FilterIOTests", dependencies: ["FilterIO", "VMA"]),
+    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+    .testTarget(name: "VMATests", dependencies: ["MD5", "TestSupport", "VMA"]),
+    .testTarget(name: "FilterIOTests", dependencies: ["FilterIO", "TestSupport", "VMA"]),
+    .testTarget(
+      name: "PackTests",
+      dependencies: ["ChangedBlocks", "FilterIO", "TestSupport", "VMA", "vma-pack"]),
     .testTarget(
       name: "ToolTests", dependencies: ["vma-pack", "vma-unpack", "vma-cat", "vma-to-tar"],
       exclude: ["Golden"]),

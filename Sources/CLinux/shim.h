@@ -8,6 +8,7 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdint.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -55,6 +56,14 @@ static inline int linux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
 // The global is in two modules at once.
 static inline char **linux_environment(void) { return environ; }
+
+// SIG_IGN is a cast.
+static inline int linux_is_ignored(int signal) {
+  struct sigaction action;
+  return sigaction(signal, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+static inline int linux_is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 
 static inline int linux_status_flags(int fd) { return fcntl(fd, F_GETFL); }
 

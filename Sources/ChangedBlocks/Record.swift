@@ -20,6 +20,8 @@ public enum StreamFormat {
   public static let maximumConfigSize = 65535
   /// Bytes of the name of a device or config.
   public static let nameSizes = 1...65534
+  /// The largest device, in bytes: an archive can hold no larger one.
+  public static let maximumDeviceSize: UInt64 = 1 << 48
   /// Bytes of an answer or a completion message.
   public static let answerSize = 8
   /// The records that a producer may have unanswered.

@@ -36,6 +36,7 @@ public let toolsVersion = "1.0.0"
 extension Filter {
   /// The whole life of a tool.
   public static func main() {
+    Host.occupyStandardDescriptors()
     Host.useUTF8()
     Console.start(tool: configuration.commandName ?? "")
     let command: Self

@@ -116,8 +116,9 @@ public final class SalvageReader: ExtentSource {
 
   // MARK: The window
 
-  /// Brings `count` bytes in the window, where that many are left.
+  /// Brings `count` bytes in the window, where that many are left and fit.
   private func fill(_ count: Int) throws {
+    let count = min(count, window.capacity)
     guard unread.count < count, !isAtEnd else { return }
     window.copy(from: window, unread, to: 0)
     unread = 0..<unread.count

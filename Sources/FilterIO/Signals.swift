@@ -5,11 +5,11 @@ internal import Synchronization
 
 /// A thread that takes the signals of the process, and shows progress between them.
 enum Signals {
-  private static let ending = [SIGINT, SIGTERM, SIGHUP]
-  private static let taken = ending + [SIGUSR1]
-
   /// Call it before any other thread is started.
   static func start(showingProgress: Bool) {
+    // What whoever started us ignores (nohup does) stays ignored.
+    let ending = [SIGINT, SIGTERM, SIGHUP].filter { !SignalMask.isIgnored($0) }
+    let taken = ending + [SIGUSR1]
     SignalMask.block(taken)
     _ = Thread {
       while true {

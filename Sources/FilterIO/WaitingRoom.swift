@@ -4,6 +4,32 @@ internal import HeapModule
 internal import SystemPackage
 public import VMA
 
+extension Descriptor {
+  /// A file without a name, for data that has to wait.
+  ///
+  /// - Parameter directory: where it lies; where nil, in `$TMPDIR`, or else in `/var/tmp`.
+  /// - Throws: status 73.
+  public static func temporary(in directory: String?) throws -> Descriptor {
+    let variable = Host.environment("TMPDIR").flatMap { $0.isEmpty ? nil : $0 }
+    let path = FilePath(directory ?? variable ?? "/var/tmp")
+    let name = "temporary file in \(path)"
+    do {
+      do {
+        return try open(path, [.readWrite, .unnamed], name: name, permissions: 0o600)
+      } catch Errno.notSupported, Errno.isDirectory, Errno.invalidArgument {
+        let folder = try open(path, [.read, .directory])
+        let hidden = PendingFile.hiddenName()
+        let file = try open(
+          hidden, [.readWrite, .createNew], in: folder, name: name, permissions: 0o600)
+        folder.unlink(hidden)
+        return file
+      }
+    } catch {
+      throw Failure(.cannotCreate, path.string, error)
+    }
+  }
+}
+
 /// Data that came before its turn, in a temporary file without a name that gives space back.
 public final class WaitingRoom: @unchecked Sendable {
   let file: Descriptor
@@ -14,26 +40,11 @@ public final class WaitingRoom: @unchecked Sendable {
   private var freed: [Range<UInt64>]?
 
   /// - Parameters:
-  ///   - directory: the option's value; where nil, `$TMPDIR`, then `/var/tmp`.
+  ///   - directory: of its file, see `Descriptor.temporary`.
   ///   - canPunch: whether to try freeing parts of the file; where not, they are used again.
   init(directory: String?, canPunch: Bool = true) throws {
     freed = canPunch ? nil : []
-    let path = FilePath(
-      directory ?? Host.environment("TMPDIR").flatMap { $0.isEmpty ? nil : $0 } ?? "/var/tmp")
-    let name = "temporary file in \(path)"
-    do {
-      do {
-        file = try Descriptor.open(path, [.readWrite, .unnamed], name: name, permissions: 0o600)
-      } catch Errno.notSupported, Errno.isDirectory, Errno.invalidArgument {
-        let folder = try Descriptor.open(path, [.read, .directory])
-        let hidden = PendingFile.hiddenName()
-        file = try Descriptor.open(
-          hidden, [.readWrite, .createNew], in: folder, name: name, permissions: 0o600)
-        folder.unlink(hidden)
-      }
-    } catch {
-      throw Failure(.cannotCreate, path.string, error)
-    }
+    file = try .temporary(in: directory)
   }
 
   /// Puts a run aside.
@@ -109,7 +120,7 @@ public final class StreamReorder {
 
   /// - Parameters:
   ///   - devices: those that will be asked for, and in this order; data of others is dropped.
-  ///   - directory: where the waiting room is, see `WaitingRoom`.
+  ///   - directory: of the waiting room's file, see `Descriptor.temporary`.
   public init(_ source: any ExtentSource, devices: [Device], directory: String?) {
     self.source = source
     self.devices = devices

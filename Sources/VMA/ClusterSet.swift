@@ -5,7 +5,7 @@
 /// A plain bit field costs memory for what a header merely claims, and 254 devices of 256 TiB can
 /// be claimed in a few bytes. So the field comes in two forms: dense where the claim is small, and
 /// hashed words, which cost only what really came, where it is not.
-struct ClusterSet: Sendable {
+public struct ClusterSet: Sendable {
   private enum Words: Sendable {
     case dense([UInt64])
     case sparse([UInt64: UInt64])
@@ -16,8 +16,10 @@ struct ClusterSet: Sendable {
   private var currentIndex: UInt64 = 0
   private var current: UInt64 = 0
 
+  /// An empty set.
+  ///
   /// - Parameter denseCount: clusters to make room for; nil for the form that makes none.
-  init(denseCount: UInt64?) {
+  public init(denseCount: UInt64?) {
     words =
       if let denseCount {
         .dense([UInt64](repeating: 0, count: Int(denseCount.dividedRoundingUp(by: 64))))
@@ -26,9 +28,11 @@ struct ClusterSet: Sendable {
       }
   }
 
+  /// Puts a cluster in.
+  ///
   /// - Parameter cluster: in dense form, below the count given at the start.
   /// - Returns: whether it was not there yet.
-  mutating func insert(_ cluster: UInt64) -> Bool {
+  public mutating func insert(_ cluster: UInt64) -> Bool {
     if cluster / 64 != currentIndex {
       store()
       currentIndex = cluster / 64
@@ -39,8 +43,12 @@ struct ClusterSet: Sendable {
     return current & bit == 0
   }
 
+  public func contains(_ cluster: UInt64) -> Bool {
+    word(cluster / 64) >> (cluster % 64) & 1 == 1
+  }
+
   /// The first cluster at or after `cluster` that is in the set, or is not; `limit` if none.
-  func next(from cluster: UInt64, limit: UInt64, inSet: Bool) -> UInt64 {
+  public func next(from cluster: UInt64, limit: UInt64, inSet: Bool) -> UInt64 {
     var cluster = cluster
     while cluster < limit {
       let bits = (inSet ? word(cluster / 64) : ~word(cluster / 64)) >> (cluster % 64)

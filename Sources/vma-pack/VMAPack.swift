@@ -12,7 +12,10 @@ struct VMAPack: Filter {
   static let configuration = CommandConfiguration(
     commandName: "vma-pack",
     abstract: "Pack disks and configuration files into a VMA archive.",
-    usage: "vma-pack [-c [NAME=]FILE]... [-o FILE] [-z] [NAME=]SOURCE... > backup.vma",
+    usage: """
+      vma-pack [-c [NAME=]FILE]... [-o FILE] [-z] [NAME=]SOURCE... > backup.vma
+      vma-pack [-c [NAME=]FILE]... --events [NAME=SOURCE]... < events > backup.vma
+      """,
     discussion: """
       A SOURCE is a raw image, a block device, or, with --size, a pipe (- is
       standard input). Examples:
@@ -34,6 +37,18 @@ struct VMAPack: Filter {
 
   @Flag(help: "Pad a source whose size is no multiple of 512.")
   var pad = false
+
+  @Flag(help: "Read a stream of changed blocks from standard input.")
+  var events = false
+
+  @Option(help: ArgumentHelp("Answer the stream on this descriptor.", valueName: "n"))
+  var ackFd: Int32?
+
+  @Option(
+    help: ArgumentHelp(
+      "For event data that has to wait (default: $TMPDIR, then /var/tmp).", valueName: "dir"),
+    completion: .directory)
+  var tmpdir: String?
 
   @Option(
     name: .shortAndLong,
@@ -75,11 +90,15 @@ struct VMAPack: Filter {
   func filter() throws {
     try checkOptions()
     let uuid = try archiveUUID()
-    let creationTime = try archiveTime()
-    let disks = try openDisks()
-    let configs = try readConfigs(devices: disks.map(\.device))
+    let ownTime = try archiveTime()
+    let operands = try namedOperands()
+    let live =
+      events ? try LiveDisks(operands: operands, answers: ackFd, directory: tmpdir) : nil
+    let disks = try live == nil ? openDisks(operands) : []
+    let devices = live?.devices ?? disks.map(\.device)
     let header = ArchiveHeader(
-      uuid: uuid, creationTime: creationTime, configs: configs, devices: disks.map(\.device))
+      uuid: uuid, creationTime: ownTime ?? live?.time ?? Host.now,
+      configs: try readConfigs(devices: devices, told: live?.configs ?? []), devices: devices)
     let headerBytes: [UInt8]
     do {
       headerBytes = try header.serialized(digest: MD5.self)
@@ -88,32 +107,35 @@ struct VMAPack: Filter {
     }
 
     let output = try Output.open(self.output, replaces: force)
-    Progress.current.expect(disks.reduce(0) { $0 + $1.source.size })
+    let total = devices.reduce(0) { $0 + $1.size }
+    Progress.current.expect(total)
     let stream = try PackedStream(output, zstd: zstd ? (level ?? 3, threadCount) : nil)
     // The header is on its way before any data is read: who restores may wait for it.
     try stream.write(header: headerBytes)
 
-    let packer = Packer(disks.map { ($0.device.id, $0.source) }, uuid: uuid)
-    packer.start()
+    let queue = ExtentQueue(uuid: uuid)
+    let packer = Packer(sources: disks.map { ($0.device.id, $0.source) }, queue: queue)
+    queue.fill {
+      if let live { try live.pack(into: queue) } else { try packer.run() }
+    }
     var clusterCount = 0
     var dataSize: UInt64 = 0
-    while let extent = try packer.next() {
+    while let extent = try queue.next() {
       try stream.write(extent)
-      clusterCount += extent.clusterCount
+      clusterCount += extent.slots.count
       dataSize += UInt64(extent.byteCount - Format.extentHeaderSize)
-      packer.recycle(extent)
+      queue.recycle(extent)
     }
     try stream.finish()
     try output.commit()
 
     if common.verbose {
-      let total = disks.reduce(0) { $0 + $1.source.size }
-      let stored = min(dataSize, total)
-      let zeroShare = total == 0 ? 0 : Int(Double(total - stored) / Double(total) * 100)
+      let zeroShare =
+        total == 0 ? 0 : Int(Double(total - min(dataSize, total)) / Double(total) * 100)
       Console.error(
-        "\(disks.count) \(disks.count == 1 ? "disk" : "disks"), \(ByteCount(total)) in "
+        "\(devices.count) \(devices.count == 1 ? "disk" : "disks"), \(ByteCount(total)) in "
           + "\(clusterCount) clusters, \(zeroShare) % zero; \(ByteCount(stream.byteCount)) written, "
-          + Progress.current.rate(of: total))
+          + Progress.current.rate(of: total) + (live?.summary ?? ""))
     }
   }
 
@@ -123,7 +145,13 @@ struct VMAPack: Filter {
   }
 
   private func checkOptions() throws {
-    guard !sources.isEmpty || !config.isEmpty else {
+    guard events || ackFd == nil && tmpdir == nil else {
+      throw Failure(.usage, "--ack-fd and --tmpdir need --events")
+    }
+    guard !events || size.isEmpty && !pad else {
+      throw Failure(.usage, "--events knows all sizes: it goes with neither --size nor --pad")
+    }
+    guard events || !sources.isEmpty || !config.isEmpty else {
       throw Failure(.usage, "nothing to pack: no source and no config given")
     }
     guard zstd || level == nil && threads == nil else {
@@ -151,23 +179,35 @@ struct VMAPack: Filter {
     return UUID(random & ~(0xf << 76) & ~(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
   }
 
-  private func archiveTime() throws -> Int64 {
+  /// The time that the user wants; nil if none was given.
+  private func archiveTime() throws -> Int64? {
     if let ctime { return ctime }
-    guard let epoch = Host.environment("SOURCE_DATE_EPOCH") else { return Host.now }
+    guard let epoch = Host.environment("SOURCE_DATE_EPOCH") else { return nil }
     guard let time = Int64(epoch) else {
       throw Failure(.usage, "SOURCE_DATE_EPOCH: '\(epoch)' is no number of seconds")
     }
     return time
   }
 
-  private func openDisks() throws -> [(device: Device, source: DiskSource)] {
+  private func namedOperands() throws -> [(name: String, path: String)] {
     let operands = sources.enumerated().map { index, argument in
       let named = NamedValue(argument)
       return (name: named.name ?? "disk\(index)", path: named.value)
     }
-    guard operands.filter({ $0.path == "-" }).count <= 1 else {
-      throw Failure(.usage, "standard input can be only one source")
+    guard operands.filter({ $0.path == "-" }).count <= (events ? 0 : 1) else {
+      throw Failure(
+        .usage, "standard input can be only one source, and none where it is the event stream")
     }
+    var seen: Set<String> = []
+    for operand in operands where !seen.insert(operand.name).inserted {
+      throw Failure(.usage, "two sources are called \(operand.name)")
+    }
+    return operands
+  }
+
+  private func openDisks(
+    _ operands: [(name: String, path: String)]
+  ) throws -> [(device: Device, source: DiskSource)] {
     var sizes: [String: UInt64] = [:]
     for argument in size {
       let named = NamedValue(argument)
@@ -181,10 +221,6 @@ struct VMAPack: Filter {
         throw Failure(.usage, "--size: \(name) is given twice")
       }
     }
-    var seen: Set<String> = []
-    for operand in operands where !seen.insert(operand.name).inserted {
-      throw Failure(.usage, "two sources are called \(operand.name)")
-    }
     return try operands.enumerated().map { index, operand in
       let name = Array(operand.name.utf8)
       // The length of a machine's state is known only in clusters.
@@ -197,7 +233,9 @@ struct VMAPack: Filter {
     }
   }
 
-  private func readConfigs(devices: [Device]) throws -> [Config] {
+  /// The configs of `--config`, after those that a stream told of; one of the same name takes the
+  /// place of the one that was told.
+  private func readConfigs(devices: [Device], told: [Config]) throws -> [Config] {
     var configs: [Config] = []
     for argument in config {
       let named = NamedValue(argument)
@@ -210,6 +248,7 @@ struct VMAPack: Filter {
       }
       configs.append(config)
     }
+    configs = told.filter { told in !configs.contains { $0.name == told.name } } + configs
     if pve {
       guard let index = configs.firstIndex(where: { $0.name == Array("qemu-server.conf".utf8) })
       else { throw Failure(.usage, "--pve needs a config qemu-server.conf (-c)") }
@@ -273,7 +312,7 @@ private final class PackedStream {
     }
   }
 
-  func write(_ extent: Packer.Extent) throws {
+  func write(_ extent: PackedExtent) throws {
     if let compressor {
       for range in extent.ranges { try compressor.write(extent.buffer, range) }
     } else {

@@ -62,14 +62,6 @@ struct CatRangeTests {
       input: .pipe(try #require(Self.archives["straight.vma"]))
     ).fails(64, .cat)
   }
-
-  @Test func `one byte of a terabyte`() throws {
-    try dir.resize("disk.img", to: 1 << 40)
-    try dir.put([42], into: "disk.img", at: 1 << 39)
-    try dir.run(.pack, "-o", "a.vma", "disk.img").succeeds()
-    let outcome = try dir.run(.cat, "--offset", "512G", "--length", "1", "a.vma")
-    expectSame(outcome.succeeds().output, [42])
-  }
 }
 
 @Suite("Zeros become holes only where that is safe")

@@ -55,13 +55,16 @@ struct RoundTripTests {
 
   @Test func `a terabyte of hole is a matter of seconds`() throws {
     try dir.resize("disk.img", to: 1 << 40)
-    try dir.put([1], into: "disk.img", at: (1 << 40) - 1)
-    let packing = try dir.start(.pack, ["-o", "a.vma", "disk.img"]).finish(within: 60)
-    packing.succeeds()
+    try dir.put([42], into: "disk.img", at: 1 << 39)
+    let started = Date()
+    try dir.run(.pack, "-o", "a.vma", "disk.img").succeeds()
     let list = try dir.run(.unpack, "-l", "--json", "a.vma").succeeds().text
     #expect(list.contains("1099511627776"))
-    let last = try dir.run(.cat, "--offset", "1099511627775", "a.vma").succeeds().output
-    #expect(last == [1])
+    try dir.run(.unpack, "-t", "--quick", "a.vma").succeeds()
+    let byte = try dir.run(.cat, "--offset", "512G", "--length", "1", "a.vma")
+    expectSame(byte.succeeds().output, [42])
+    // Sixteen million clusters each, by an unoptimised build on a busy machine.
+    #expect(Date().timeIntervalSince(started) < 180)
   }
 
   @Test func `several disks and configs`() throws {

@@ -297,6 +297,17 @@ public struct FileStatus: Sendable {
     }
   }
 
+  /// Whether a descriptor of this number is open.
+  public static func isOpen(_ raw: Int32) -> Bool { linux_is_open(raw) != 0 }
+
+  /// Whether reading would give something at once: data, or the end.
+  ///
+  /// - Parameter milliseconds: how long to wait for that.
+  public func isReadable(within milliseconds: Int32 = 0) -> Bool {
+    var poll = pollfd(fd: raw, events: Int16(POLLIN), revents: 0)
+    return unsafe Glibc.poll(&poll, 1, milliseconds) > 0
+  }
+
   public var isTerminal: Bool { isatty(raw) == 1 }
 
   public var isAppending: Bool {

@@ -10,6 +10,14 @@ public enum Host {
     return unsafe String(cString: value)
   }
 
+  /// Takes the places of standard descriptors that are closed, so that no file we open gets one of
+  /// them and messages into it. Using such a one for what it is for still fails.
+  static func occupyStandardDescriptors() {
+    for (raw, flags) in [(0, O_WRONLY), (1, O_RDONLY), (2, O_RDONLY)] as [(Int32, Int32)] {
+      if linux_is_open(raw) == 0 { _ = unsafe linux_open_at(AT_FDCWD, "/dev/null", flags, 0) }
+    }
+  }
+
   /// Seconds since 1970.
   public static var now: Int64 { Int64(time(nil)) }
 

@@ -62,6 +62,9 @@ public enum SignalMask {
     unsafe with(signals) { unsafe _ = pthread_sigmask(SIG_BLOCK, $0, nil) }
   }
 
+  /// Whether the process was started with the signal ignored.
+  static func isIgnored(_ signal: Int32) -> Bool { linux_is_ignored(signal) != 0 }
+
   /// Makes writing to a closed pipe an error in this thread, and not the end of the process.
   public static func ignoreBrokenPipes() {
     block([SIGPIPE])

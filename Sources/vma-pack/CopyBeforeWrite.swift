@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ChangedBlocks
+import FilterIO
+import VMA
+
+/// A disk that is copied while a guest may write to it.
+protocol CopySource: AnyObject {
+  /// The first range of data at or after `offset`, in bytes of the disk; nil if only a hole is left.
+  func data(from offset: UInt64) -> Range<UInt64>?
+  /// Reads bytes of the disk; behind its end there are zeros.
+  func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws
+}
+
+extension DiskSource: CopySource {}
+
+/// Copy-before-write: makes, from what a producer tells and from the disks themselves, an archive
+/// of all disks as they were at one instant.
+///
+/// Why the old data cannot be missed. One thread takes the records, reads the disks and answers;
+/// nothing here happens at the same time as anything else here. With answers, the producer holds
+/// each guest write to such a disk until the record that announces it is answered, and none was in
+/// flight at the instant. So:
+///
+/// 1. A cluster is read from the disk only while it is not *known*; once read, it is known and is
+///    never read again.
+/// 2. An answer is written only after every cluster of its range is known. Since a read is over
+///    before its thread does anything else, no read of these clusters is under way then, and by 1
+///    none begins after it.
+/// 3. The write happens after its answer. So every read of a cluster ended before the first write
+///    to it since the instant, and got what was there at the instant.
+///
+/// That holds whatever the moment: an event that arrives during a read waits in the pipe, and its
+/// write with it, until the read is over and the event was seen; of two events for one cluster the
+/// second finds it known; what `oldData` told of some sectors goes over what is read of the rest,
+/// in the same step; and a finish needs no care, as no read outlives the step it is made in.
+///
+/// Without answers nothing is held, so a disk is read only after its `finish`, which promises that
+/// nothing writes any more; what was told before that goes over what is read.
+final class CopyBeforeWrite {
+  /// A device and what is known of it.
+  private final class Disk {
+    let id: UInt8
+    let name: [UInt8]
+    let size: UInt64
+    let clusterCount: UInt64
+    let source: (any CopySource)?
+    let isState: Bool
+    /// Clusters that are in the archive, or in the extent in the making.
+    private var known: ClusterSet
+    private(set) var knownCount: UInt64 = 0
+    /// Where copying goes on; all clusters before are known.
+    var next: UInt64 = 0
+    var isFinished = false
+    var isCompletionSent = false
+    /// The last range of data (or of a hole) that the source told of, still right for all clusters
+    /// that are not known: nobody has written to them.
+    var data: Range<UInt64>?
+    var isDataKnownFrom: UInt64?
+
+    init(_ device: StreamGrammar.Device, source: (any CopySource)?) {
+      id = device.id
+      name = device.name
+      size = device.size
+      clusterCount = (device.size + UInt64(Format.clusterSize) - 1) / UInt64(Format.clusterSize)
+      isState = device.isState
+      self.source = source
+      known = ClusterSet(denseCount: clusterCount <= 1 << 26 && !isState ? clusterCount : nil)
+    }
+
+    var isComplete: Bool { knownCount >= clusterCount }
+
+    func learn(_ clusters: Range<UInt64>) {
+      for cluster in clusters { if known.insert(cluster) { knownCount += 1 } }
+    }
+
+    /// The first cluster from `cluster` on, below `limit`, that is not known.
+    func firstUnknown(from cluster: UInt64, below limit: UInt64? = nil) -> UInt64? {
+      let limit = limit ?? clusterCount
+      let found = known.next(from: cluster, limit: limit, inSet: false)
+      return found < limit ? found : nil
+    }
+
+    /// Unknown clusters from `cluster` on, without a known one between.
+    func unknownRun(from cluster: UInt64, limit: UInt64) -> Range<UInt64> {
+      cluster..<known.next(from: cluster, limit: limit, inSet: true)
+    }
+  }
+
+  /// Clusters copied from a disk between two looks at the stream: as long as that takes, a guest
+  /// write waits.
+  private static let copyCount: UInt64 = 4
+
+  private let input: EventInput
+  private let queue: ExtentQueue
+  private let disks: [Disk]
+  private let partial: PartialClusters
+  private let answer: ((Answer) throws -> Void)?
+  private let scratch = Buffer(capacity: 1 << 20)
+  private let stateBuffer = Buffer(capacity: Format.clusterSize)
+  private var stateCount = 0
+
+  /// Sectors told again, which the first word had told already.
+  private(set) var repeatedSectors: UInt64 = 0
+  /// Records that a guest write was the cause of.
+  private(set) var guestRecords: UInt64 = 0
+
+  /// - Parameters:
+  ///   - input: of which all up to `begin` was read.
+  ///   - sources: the disks to copy from, by the id of their device.
+  ///   - answer: writes an answer; nil where the producer waits for none.
+  ///   - directory: for data that has to wait.
+  init(
+    _ input: EventInput, sources: [UInt8: any CopySource], queue: ExtentQueue,
+    answer: ((Answer) throws -> Void)?, directory: String?
+  ) {
+    self.input = input
+    self.queue = queue
+    self.answer = answer
+    disks = input.grammar.devices.map { Disk($0, source: sources[$0.id]) }
+    partial = PartialClusters(
+      sizes: Dictionary(uniqueKeysWithValues: disks.map { ($0.id, $0.clusterCount) }),
+      directory: directory)
+  }
+
+  /// Takes the stream from `begin` to its end, and copies the disks meanwhile.
+  func run() throws {
+    while !input.grammar.hasEnded {
+      if let disk = diskToCopy(), try !input.isReady() {
+        try copy(disk)
+      } else {
+        try take(try input.next())
+      }
+      try sendCompletions()
+    }
+    while let disk = diskToCopy() {
+      try copy(disk)
+      // All was told, so that nobody has to hear it any more.
+      try? sendCompletions()
+    }
+    try input.checkEnd()
+  }
+
+  /// A disk that may be read now and is not complete.
+  private func diskToCopy() -> Disk? {
+    disks.first { $0.source != nil && !$0.isComplete && (answer != nil || $0.isFinished) }
+  }
+
+  private func sendCompletions() throws {
+    guard let answer else { return }
+    for disk in disks where disk.source != nil && disk.isComplete && !disk.isCompletionSent {
+      disk.isCompletionSent = true
+      try answer(.complete(device: disk.id))
+    }
+  }
+
+  // MARK: Records
+
+  private func take(_ record: Record) throws {
+    if record.isCausedByGuest { guestRecords += 1 }
+    guard let disk = disks.first(where: { $0.id == record.device }) else { return }
+    let range = record.offset..<record.offset + record.length
+    switch record.kind {
+    case .oldData, .zeros:
+      try tell(disk, range, isZero: record.kind == .zeros)
+    case .write:
+      guard answer != nil, disk.source != nil else {
+        throw input.failure(.cannotHold(disk.id))
+      }
+      try secure(disk, range)
+    case .state:
+      try takeState(disk, record.payloadSize)
+    case .finish:
+      try finish(disk)
+    case .config, .device, .begin, .end, .abort:
+      break
+    }
+    if [.oldData, .zeros, .write].contains(record.kind), disk.source != nil {
+      try answer?(.safe(sequence: record.sequence))
+    }
+  }
+
+  private static func clusters(_ range: Range<UInt64>) -> Range<UInt64> {
+    let size = UInt64(Format.clusterSize)
+    return range.lowerBound / size..<(range.upperBound + size - 1) / size
+  }
+
+  /// Brings all of a range in the archive, from the disk.
+  private func secure(_ disk: Disk, _ range: Range<UInt64>) throws {
+    let clusters = Self.clusters(range)
+    var next = clusters.lowerBound
+    while let cluster = disk.firstUnknown(from: next, below: clusters.upperBound) {
+      next = try copy(disk, from: cluster, limit: clusters.upperBound)
+    }
+  }
+
+  /// Takes what the stream tells of a range: for each sector that nothing was told of, its content.
+  private func tell(_ disk: Disk, _ range: Range<UInt64>, isZero: Bool) throws {
+    let size = UInt64(Format.clusterSize)
+    var offset = range.lowerBound
+    while offset < range.upperBound {
+      let cluster = offset / size
+      guard let unknown = disk.firstUnknown(from: cluster, below: Self.clusters(range).upperBound)
+      else {
+        try pass(range.upperBound - offset, isZero: isZero)
+        return
+      }
+      if unknown > cluster {
+        // The first word was spoken, perhaps long ago.
+        try pass(unknown * size - offset, isZero: isZero)
+        offset = unknown * size
+        continue
+      }
+      let end = min(range.upperBound, (cluster + 1) * size)
+      let isWhole = offset == cluster * size && end == min((cluster + 1) * size, disk.size)
+      if isWhole, !partial.contains(device: disk.id, cluster: cluster) {
+        offset = try tellWhole(disk, cluster, range.upperBound, isZero: isZero)
+      } else {
+        try tellPart(disk, cluster, offset..<end, isZero: isZero)
+        offset = end
+      }
+    }
+  }
+
+  /// Whole clusters, straight from the stream to their place in an extent.
+  ///
+  /// - Returns: the byte up to which the record was used.
+  private func tellWhole(
+    _ disk: Disk, _ cluster: UInt64, _ end: UInt64, isZero: Bool
+  ) throws -> UInt64 {
+    let size = UInt64(Format.clusterSize)
+    let extent = try queue.extentWithRoom()
+    guard isZero else {
+      let length = Int(min(end, (cluster + 1) * size, disk.size) - cluster * size)
+      let place = extent.place(for: 1)
+      try input.readPayload(into: extent.buffer, place.lowerBound..<place.lowerBound + length)
+      extent.buffer.fillWithZeros(place.lowerBound + length..<place.upperBound)
+      extent.add(cluster..<cluster + 1, device: disk.id)
+      disk.learn(cluster..<cluster + 1)
+      return cluster * size + UInt64(length)
+    }
+    // Only whole clusters that nothing is known of, and as many as there are slots for.
+    let whole = end >= disk.size ? disk.clusterCount : end / size
+    var run = disk.unknownRun(from: cluster, limit: min(whole, cluster + UInt64(extent.room)))
+    if let first = run.first(where: { partial.contains(device: disk.id, cluster: $0) }) {
+      run = run.lowerBound..<first
+    }
+    extent.add(zeros: run, device: disk.id)
+    disk.learn(run)
+    return min(run.upperBound * size, end)
+  }
+
+  /// A part of a cluster: it waits for the rest, which is told later or read from the disk.
+  private func tellPart(
+    _ disk: Disk, _ cluster: UInt64, _ range: Range<UInt64>, isZero: Bool
+  ) throws {
+    let start = cluster * UInt64(Format.clusterSize)
+    let part = Int(range.lowerBound - start)..<Int(range.upperBound - start)
+    let before = try partial.map(device: disk.id, cluster: cluster)
+    repeatedSectors += UInt64((before & PartialClusters.sectors(part)).nonzeroBitCount)
+    if !isZero { try input.readPayload(into: scratch, 0..<part.count) }
+    let map = try partial.merge(
+      device: disk.id, cluster: cluster, part, from: isZero ? nil : (scratch, 0))
+    let inDisk = Int(min(UInt64(Format.clusterSize), disk.size - start))
+    if map == PartialClusters.sectors(0..<inDisk) {
+      try addPartial(disk, cluster)
+    } else if answer != nil, disk.source != nil {
+      // The write is held and the rest can be read now, and only now.
+      _ = try copy(disk, from: cluster, limit: cluster + 1)
+    }
+  }
+
+  /// A cluster of which every sector was told.
+  private func addPartial(_ disk: Disk, _ cluster: UInt64) throws {
+    let extent = try queue.extentWithRoom()
+    let place = extent.place(for: 1)
+    extent.buffer.fillWithZeros(place)
+    try partial.take(
+      device: disk.id, cluster: cluster, into: extent.buffer, at: place.lowerBound)
+    extent.add(cluster..<cluster + 1, device: disk.id)
+    disk.learn(cluster..<cluster + 1)
+  }
+
+  /// Passes over what was told before.
+  private func pass(_ count: UInt64, isZero: Bool) throws {
+    repeatedSectors += count / UInt64(StreamFormat.sectorSize)
+    if !isZero { try input.skipPayload(Int(count), scratch: scratch) }
+  }
+
+  private func takeState(_ disk: Disk, _ size: Int) throws {
+    var rest = size
+    while rest > 0 {
+      let part = min(rest, Format.clusterSize - stateCount)
+      try input.readPayload(into: stateBuffer, stateCount..<stateCount + part)
+      stateCount += part
+      rest -= part
+      if stateCount == Format.clusterSize { try addState(disk) }
+    }
+  }
+
+  private func addState(_ disk: Disk) throws {
+    guard disk.next <= UInt64(UInt32.max) else {
+      throw input.failure(.size(disk.next * UInt64(Format.clusterSize)))
+    }
+    let extent = try queue.extentWithRoom()
+    let place = extent.place(for: 1)
+    extent.buffer.copy(from: stateBuffer, 0..<stateCount, to: place.lowerBound)
+    extent.buffer.fillWithZeros(place.lowerBound + stateCount..<place.upperBound)
+    extent.add(disk.next..<disk.next + 1, device: disk.id)
+    disk.learn(disk.next..<disk.next + 1)
+    disk.next += 1
+    stateCount = 0
+  }
+
+  private func finish(_ disk: Disk) throws {
+    disk.isFinished = true
+    if disk.isState, stateCount > 0 { try addState(disk) }
+    guard disk.source == nil, !disk.isComplete else { return }
+    // Everything had to be told.
+    let cluster = disk.firstUnknown(from: 0) ?? disk.knownCount
+    let map = try partial.map(device: disk.id, cluster: cluster)
+    let sector = UInt64((~map).trailingZeroBitCount * StreamFormat.sectorSize)
+    throw input.failure(
+      .gap(name: disk.name, byte: cluster * UInt64(Format.clusterSize) + sector))
+  }
+
+  // MARK: Copying
+
+  private func copy(_ disk: Disk) throws {
+    guard let cluster = disk.firstUnknown(from: disk.next) else { return }
+    disk.next = try copy(disk, from: cluster, limit: disk.clusterCount)
+  }
+
+  /// Copies some clusters from the disk, none of which is known: as many as there are in a row and
+  /// go without making a guest wait.
+  ///
+  /// - Returns: the cluster after the last that is known now.
+  private func copy(_ disk: Disk, from cluster: UInt64, limit: UInt64) throws -> UInt64 {
+    guard let source = disk.source else { return limit }
+    let size = UInt64(Format.clusterSize)
+    let extent = try queue.extentWithRoom()
+    var run = disk.unknownRun(from: cluster, limit: min(limit, cluster + UInt64(extent.room)))
+    let hole = holeEnd(disk, source, from: cluster)
+    if hole <= cluster, run.count > Self.copyCount {
+      run = cluster..<cluster + Self.copyCount
+    } else if hole > cluster {
+      run = cluster..<min(run.upperBound, hole)
+    }
+    if let told = run.first(where: { partial.contains(device: disk.id, cluster: $0) }) {
+      // What was told goes over what is read, alone in its extent's next place.
+      run = told == cluster ? cluster..<cluster + 1 : cluster..<told
+    }
+    let isTold = partial.contains(device: disk.id, cluster: cluster)
+    if hole > cluster, !isTold {
+      extent.add(zeros: run, device: disk.id)
+    } else {
+      let place = extent.place(for: run.count)
+      try source.read(into: extent.buffer, place, at: cluster * size)
+      if isTold {
+        try partial.take(
+          device: disk.id, cluster: cluster, into: extent.buffer, at: place.lowerBound)
+      }
+      extent.add(run, device: disk.id)
+    }
+    disk.learn(run)
+    Progress.current.add(UInt64(run.count) * size)
+    return run.upperBound
+  }
+
+  /// The first cluster from `cluster` on that holds data, as far as the source can tell.
+  private func holeEnd(_ disk: Disk, _ source: any CopySource, from cluster: UInt64) -> UInt64 {
+    let offset = cluster * UInt64(Format.clusterSize)
+    let isAsked =
+      disk.isDataKnownFrom.map { $0 <= offset } ?? false
+      && (disk.data.map { offset < $0.upperBound } ?? true)
+    if !isAsked {
+      disk.data = source.data(from: offset)
+      disk.isDataKnownFrom = offset
+    }
+    return (disk.data?.lowerBound).map { $0 / UInt64(Format.clusterSize) } ?? disk.clusterCount
+  }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ChangedBlocks
+import FilterIO
+
+/// Where the bytes of an event stream come from.
+protocol EventBytes: AnyObject {
+  /// Whether `read` would give something at once, the end among it.
+  func isReady() throws -> Bool
+  /// Reads some bytes, waiting for them; 0 at the end.
+  func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int
+  /// Whether nothing follows.
+  func isAtEnd() throws -> Bool
+}
+
+/// The event stream, cut into records that follow the grammar.
+final class EventInput {
+  private(set) var grammar = StreamGrammar()
+  private let source: any EventBytes
+  private let name: String
+  private let buffer = Buffer(capacity: 1 << 18)
+  private var unread = 0..<0
+  /// Where `unread` starts in the stream.
+  private var byte: UInt64 = 0
+  /// Bytes of payload of the last record that were not read yet.
+  private(set) var payloadLeft = 0
+
+  /// - Parameter name: of the stream, for messages.
+  init(_ source: any EventBytes, name: String) {
+    self.source = source
+    self.name = name
+  }
+
+  /// Whether there is something to be read without waiting.
+  func isReady() throws -> Bool {
+    try !unread.isEmpty || source.isReady()
+  }
+
+  /// A failure at the last record.
+  func failure(_ fault: StreamFault) -> Failure {
+    Failure(
+      .badData, "\(name): record \(max(grammar.recordCount, 1) - 1) before byte \(byte): \(fault)")
+  }
+
+  /// The next record, whose payload must be read before the one after it; of records that declare
+  /// something it is read and declared already.
+  func next() throws -> Record {
+    precondition(payloadLeft == 0)
+    try fill(StreamFormat.headerSize)
+    do {
+      let record = try buffer.withBytes(
+        unread.lowerBound..<unread.lowerBound + StreamFormat.headerSize
+      ) { (bytes) throws(StreamFault) in try Record(parsing: bytes) }
+      drop(StreamFormat.headerSize)
+      try grammar.accept(record)
+      payloadLeft = record.payloadSize
+      if [.config, .device, .abort].contains(record.kind) {
+        let payload = Buffer(capacity: record.payloadSize)
+        try readPayload(into: payload, 0..<record.payloadSize)
+        let bytes = payload.withBytes(0..<record.payloadSize) { bytes in
+          bytes.indices.map { bytes[$0] }
+        }
+        try grammar.declare(record, bytes)
+      }
+      return record
+    } catch let fault as StreamFault {
+      throw failure(fault)
+    }
+  }
+
+  /// Reads the next bytes of the payload to where they are wanted.
+  func readPayload(into target: Buffer, _ range: Range<Int>) throws {
+    precondition(range.count <= payloadLeft)
+    var done = 0
+    while done < range.count {
+      let place = range.lowerBound + done..<range.upperBound
+      var count = min(unread.count, place.count)
+      if count > 0 {
+        let start = unread.lowerBound
+        target.copy(from: buffer, start..<start + count, to: place.lowerBound)
+        unread = start + count..<unread.upperBound
+      } else {
+        count = try source.read(into: target, place)
+        if count == 0 { throw failure(.torn) }
+      }
+      byte += UInt64(count)
+      done += count
+    }
+    payloadLeft -= range.count
+  }
+
+  /// Reads the next bytes of the payload and forgets them.
+  func skipPayload(_ count: Int, scratch: Buffer) throws {
+    var rest = count
+    while rest > 0 {
+      let part = min(rest, scratch.capacity)
+      try readPayload(into: scratch, 0..<part)
+      rest -= part
+    }
+  }
+
+  /// Checks that the stream is over.
+  func checkEnd() throws {
+    guard unread.isEmpty, try source.isAtEnd() else { throw failure(.behindEnd) }
+  }
+
+  private func fill(_ count: Int) throws {
+    guard unread.count < count else { return }
+    buffer.copy(from: buffer, unread, to: 0)
+    unread = 0..<unread.count
+    while unread.count < count {
+      let got = try source.read(into: buffer, unread.upperBound..<buffer.capacity)
+      if got == 0 { throw failure(.torn) }
+      unread = 0..<unread.upperBound + got
+    }
+  }
+
+  private func drop(_ count: Int) {
+    unread = unread.lowerBound + count..<unread.upperBound
+    byte += UInt64(count)
+  }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ChangedBlocks
+import FilterIO
+import VMA
+
+/// A descriptor as the source of an event stream.
+private final class DescriptorEvents: EventBytes {
+  private let descriptor: Descriptor
+
+  init(_ descriptor: Descriptor) {
+    self.descriptor = descriptor
+    descriptor.widenPipe()
+  }
+
+  func isReady() -> Bool { descriptor.isReadable() }
+
+  func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int {
+    try descriptor.read(into: buffer, range)
+  }
+
+  func isAtEnd() throws -> Bool {
+    // A producer that waits for us before it closes its end has still told everything.
+    guard descriptor.isReadable(within: 10_000) else { return true }
+    return try descriptor.read(into: Buffer(capacity: 1), 0..<1) == 0
+  }
+}
+
+/// The disks of a running machine, as an event stream on standard input tells of them: its
+/// declarations are read, and all that comes after is for `packing`.
+final class LiveDisks: @unchecked Sendable {
+  let configs: [Config]
+  let devices: [Device]
+  /// Seconds since 1970 of the instant, where the stream says it.
+  let time: Int64?
+  private let input: EventInput
+  private let sources: [UInt8: DiskSource]
+  private let answers: Descriptor?
+  private let directory: String?
+  private var engine: CopyBeforeWrite?
+
+  /// Reads the stream up to its `begin`.
+  ///
+  /// - Parameters:
+  ///   - operands: names of devices, and the sources to copy them from.
+  ///   - answers: the descriptor of `--ack-fd`.
+  ///   - directory: of `--tmpdir`.
+  init(operands: [(name: String, path: String)], answers: Int32?, directory: String?) throws {
+    if let answers, answers < 3 || !Descriptor.isOpen(answers) {
+      throw Failure(.usage, "--ack-fd: \(answers) is no open descriptor above 2")
+    }
+    self.answers = answers.map { Descriptor(raw: $0, name: "descriptor \($0) of --ack-fd") }
+    self.directory = directory
+    let name = Descriptor.standardInput.name
+    guard !Descriptor.standardInput.isTerminal else {
+      throw Failure(.usage, "--events reads a stream, and standard input is a terminal")
+    }
+    input = EventInput(DescriptorEvents(.standardInput), name: name)
+    while !input.grammar.hasBegun { _ = try input.next() }
+
+    let grammar = input.grammar
+    time = grammar.time
+    configs = grammar.configs.map { Config(name: $0.name, data: $0.content) }
+    devices = grammar.devices.sorted { $0.id < $1.id }
+      .map { Device(id: $0.id, name: $0.name, size: $0.size) }
+    var sources: [UInt8: DiskSource] = [:]
+    for operand in operands {
+      guard let device = devices.first(where: { $0.name == Array(operand.name.utf8) }) else {
+        throw Failure(.noInput, "\(name): declares no device \(operand.name)")
+      }
+      guard !device.isVMState else {
+        throw Failure(.usage, "vmstate is told by the stream, and has no source")
+      }
+      let source = try DiskSource(
+        operand.path, declaredSize: nil, multiple: UInt64(Format.sectorSize), pads: false)
+      guard source.size == device.size else {
+        throw Failure(
+          .badData,
+          "\(source.name): has \(source.size) bytes, the stream says \(device.size)")
+      }
+      sources[device.id] = source
+    }
+    self.sources = sources
+  }
+
+  /// Takes the rest of the stream.
+  func pack(into queue: ExtentQueue) throws {
+    // A producer that is gone is for us a torn stream.
+    SignalMask.ignoreBrokenPipes()
+    let engine = CopyBeforeWrite(
+      input, sources: sources, queue: queue, answer: answers.map(Self.writer),
+      directory: directory)
+    self.engine = engine
+    try engine.run()
+  }
+
+  private static func writer(of answers: Descriptor) -> (Answer) throws -> Void {
+    { answer in
+      do throws(Failure) {
+        try answers.write(answer.bytes)
+      } catch {
+        throw Failure(.badData, "\(error.message); the producer is gone")
+      }
+    }
+  }
+
+  /// What `--verbose` says besides.
+  var summary: String {
+    guard let engine else { return "" }
+    return "; \(engine.guestRecords) records caused by the guest, "
+      + "\(ByteCount(engine.repeatedSectors * 512)) told again"
+  }
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ChangedBlocks
+import FilterIO
+import TestSupport
+import Testing
+import VMA
+
+@testable import vma_pack
+
+/// A guest, its disks, a producer and the pipes between it and the engine, all in one thread: the
+/// engine runs, and wherever it looks at the stream, reads a disk (before, in the middle, after) or
+/// answers, the world may go on by some steps that a seed chooses.
+private final class World: EventBytes {
+  final class Disk: CopySource {
+    let id: UInt8
+    /// The byte that each sector is filled with.
+    var content: [UInt8]
+    /// As it was at `begin`: what the archive must hold.
+    var atBegin: [UInt8] = []
+    let isAnnounced: Bool
+    let isCopied: Bool
+    var isComplete = false
+    var isFinished = false
+    weak var world: World?
+
+    init(id: UInt8, content: [UInt8], isAnnounced: Bool, isCopied: Bool) {
+      self.id = id
+      self.content = content
+      self.isAnnounced = isAnnounced
+      self.isCopied = isCopied
+    }
+
+    func data(from offset: UInt64) -> Range<UInt64>? {
+      world?.goOn()
+      // What SEEK_DATA would tell: whole pages of zeros are holes.
+      let start = Int(offset) / 512
+      guard let sector = content[start...].firstIndex(where: { $0 != 0 }) else { return nil }
+      let first = max(sector / 8 * 8, start)
+      var end = first / 8 * 8
+      while end < content.count,
+        content[end..<min(end + 8, content.count)].contains(where: { $0 != 0 })
+      {
+        end += 8
+      }
+      return UInt64(first * 512)..<UInt64(min(end, content.count) * 512)
+    }
+
+    func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) {
+      world?.goOn()
+      let middle = range.count / 1024
+      for sector in 0..<range.count / 512 {
+        if sector == middle { world?.goOn() }
+        let place = range.lowerBound + sector * 512
+        let index = Int(offset) / 512 + sector
+        let fill = index < content.count ? content[index] : 0
+        buffer.withMutableBytes(place..<place + 512) { $0.update(repeating: fill) }
+      }
+      world?.goOn()
+    }
+  }
+
+  /// A guest write that the producer holds until its record is answered.
+  struct Held {
+    var disk: Disk
+    var range: Range<Int>
+    var fill: UInt8
+  }
+
+  var random: SeededGenerator
+  let disks: [Disk]
+  private var pipe: [UInt8] = []
+  private var sequence: UInt32 = 0
+  private var held: [UInt32: Held] = [:]
+  /// Writes that were answered and are not done yet.
+  private var released: [Held] = []
+  private var writesLeft: Int
+  private var isOver = false
+  private(set) var answers: [Answer] = []
+  private var hasBegun = false
+
+  init(seed: UInt64, disks: [Disk], writes: Int) {
+    random = SeededGenerator(seed: seed)
+    self.disks = disks
+    writesLeft = writes
+    for disk in disks { disk.world = self }
+    for disk in disks {
+      send(
+        .device, disk.id, length: UInt64(disk.content.count * 512), payload: [UInt8(64 + disk.id)])
+    }
+    send(.begin)
+    for disk in disks { disk.atBegin = disk.content }
+    hasBegun = true
+  }
+
+  private func send(
+    _ kind: Record.Kind, _ device: UInt8 = 0, offset: UInt64 = 0, length: UInt64 = 0,
+    payload: [UInt8] = []
+  ) {
+    let record = Record(
+      kind, device: device, offset: offset, length: length, payloadSize: payload.count,
+      sequence: sequence)
+    pipe += record.bytes + payload
+    sequence += 1
+  }
+
+  // MARK: What the world does
+
+  func goOn() {
+    guard hasBegun else { return }
+    for _ in 0..<Int.random(in: 0...3, using: &random) { step() }
+  }
+
+  private func step() {
+    switch Int.random(in: 0..<4, using: &random) {
+    case 0, 1: guestWrites()
+    case 2: doWrite()
+    default: finishSomething()
+    }
+  }
+
+  private func guestWrites() {
+    guard writesLeft > 0, let disk = disks.randomElement(using: &random), !disk.isFinished else {
+      return
+    }
+    writesLeft -= 1
+    let first = Int.random(in: 0..<disk.content.count, using: &random)
+    let count = [1, 7, 128, 300].randomElement(using: &random) ?? 1
+    let range = first..<min(first + count, disk.content.count)
+    let write = Held(disk: disk, range: range, fill: .random(in: 0...255, using: &random))
+    if disk.isAnnounced, disk.isCopied, !disk.isComplete {
+      // Old data can be told only where no other write is between.
+      let overlaps = (Array(held.values) + released).contains {
+        $0.disk === disk && $0.range.overlaps(range)
+      }
+      held[sequence] = write
+      if !overlaps, Bool.random(using: &random) {
+        tell(disk, range)
+      } else {
+        send(
+          .write, disk.id, offset: UInt64(range.lowerBound * 512),
+          length: UInt64(range.count * 512))
+      }
+      return
+    }
+    // Told before it is written; of what was told before, anything may come.
+    if !disk.isAnnounced || !disk.isCopied { tell(disk, range) }
+    released.append(write)
+    // Without answers the write follows at once, so that the next record tells its data.
+    doWrite(released.count - 1)
+  }
+
+  /// What is in some sectors now.
+  private func tell(_ disk: Disk, _ range: Range<Int>) {
+    // Plain loops: generic ones are slow where nothing is optimized.
+    var isZero = true
+    for sector in range where disk.content[sector] != 0 { isZero = false }
+    let (offset, length) = (UInt64(range.lowerBound * 512), UInt64(range.count * 512))
+    if isZero {
+      send(.zeros, disk.id, offset: offset, length: length)
+    } else {
+      var payload: [UInt8] = []
+      for sector in range { payload += [UInt8](repeating: disk.content[sector], count: 512) }
+      send(.oldData, disk.id, offset: offset, length: length, payload: payload)
+    }
+  }
+
+  private func doWrite(_ index: Int? = nil) {
+    guard let index = index ?? released.indices.randomElement(using: &random) else { return }
+    let write = released.remove(at: index)
+    for place in write.range { write.disk.content[place] = write.fill }
+  }
+
+  private func finishSomething() {
+    guard writesLeft == 0, held.isEmpty, released.isEmpty, !isOver else { return }
+    if let disk = disks.filter({ !$0.isFinished }).randomElement(using: &random) {
+      if !disk.isCopied { tellAll(disk) }
+      disk.isFinished = true
+      send(.finish, disk.id)
+    } else {
+      send(.end, offset: UInt64(sequence))
+      isOver = true
+    }
+  }
+
+  /// All of a disk that is told by the stream alone, in pieces of any order; the first word of what
+  /// was told before still wins.
+  private func tellAll(_ disk: Disk) {
+    var pieces: [Range<Int>] = []
+    var start = 0
+    while start < disk.content.count {
+      let count = [1, 3, 64, 128, 200].randomElement(using: &random) ?? 1
+      pieces.append(start..<min(start + count, disk.content.count))
+      start += count
+    }
+    for range in pieces.shuffled(using: &random) { tell(disk, range) }
+  }
+
+  func take(_ answer: Answer) {
+    answers.append(answer)
+    switch answer {
+    case .safe(let sequence):
+      if let write = held.removeValue(forKey: sequence) { released.append(write) }
+    case .complete(let device):
+      disks.first { $0.id == device }?.isComplete = true
+    }
+    goOn()
+  }
+
+  // MARK: The stream
+
+  func isReady() -> Bool {
+    goOn()
+    return !pipe.isEmpty
+  }
+
+  func read(into buffer: Buffer, _ range: Range<Int>) -> Int {
+    goOn()
+    while pipe.isEmpty, !isOver { step() }
+    let count = min(pipe.count, range.count, Int.random(in: 1...4000, using: &random))
+    buffer.copy(Array(pipe.prefix(count)), to: range.lowerBound)
+    pipe.removeFirst(count)
+    return count
+  }
+
+  func isAtEnd() -> Bool { pipe.isEmpty }
+}
+
+@Suite struct CopyBeforeWriteTests {
+  /// What the archive says of each disk.
+  private func pack(_ world: World, answers: Bool) throws -> [UInt8: [UInt8]] {
+    let input = EventInput(world, name: "stream")
+    while !input.grammar.hasBegun { _ = try input.next() }
+    let queue = ExtentQueue(uuid: UUID(1), count: 8)
+    let sources = Dictionary(
+      uniqueKeysWithValues: world.disks.filter(\.isCopied).map { ($0.id, $0 as any CopySource) })
+    let engine = CopyBeforeWrite(
+      input, sources: sources, queue: queue, answer: answers ? { world.take($0) } : nil,
+      directory: "/tmp")
+    // On this thread: the world is not made for more than one.
+    try engine.run()
+    queue.fill {}
+
+    var images = Dictionary(
+      uniqueKeysWithValues: world.disks.map {
+        ($0.id, [UInt8](repeating: 0, count: $0.content.count))
+      })
+    let devices = input.grammar.devices.map { Device(id: $0.id, name: $0.name, size: $0.size) }
+    var census = ClusterCensus(devices)
+    while let extent = try queue.next() {
+      let header = ExtentHeader(slots: extent.slots)
+      try census.record(header)
+      // Where each stored block lies in the buffer.
+      let blocks = extent.ranges.flatMap {
+        Array(stride(from: $0.lowerBound, to: $0.upperBound, by: 512))
+      }
+      .dropFirst()
+      header.forEachPiece { piece in
+        guard let position = piece.position else { return }
+        for sector in 0..<piece.length / 512 {
+          let place = blocks[blocks.startIndex + position / 512 + sector]
+          let index = Int(piece.offset) / 512 + sector
+          let bytes = extent.buffer.withBytes(place..<place + 512) { [$0[0], $0[200], $0[511]] }
+          guard index < images[piece.device]?.count ?? 0 else { continue }
+          images[piece.device]?[index] = bytes[0]
+          #expect(Set(bytes).count == 1, "a sector in pieces")
+        }
+      }
+    }
+    try census.checkComplete(devices)
+    return images
+  }
+
+  private func disk(
+    _ id: UInt8, sectors: Int, announced: Bool, copied: Bool, _ random: inout SeededGenerator
+  ) -> World.Disk {
+    var content = [UInt8](repeating: 0, count: sectors)
+    for page in stride(from: 0, to: sectors, by: 8) where Bool.random(using: &random) {
+      let fill = UInt8.random(in: 1...255, using: &random)
+      for sector in page..<min(page + 8, sectors) { content[sector] = fill }
+    }
+    return World.Disk(id: id, content: content, isAnnounced: announced, isCopied: copied)
+  }
+
+  /// The heart: guests write, the engine copies, and the archive shows the instant.
+  @Test(arguments: 0..<2000 as Range<UInt64>)
+  func theArchiveShowsTheInstant(seed: UInt64) throws {
+    var random = SeededGenerator(seed: seed)
+    let answers = seed % 2 == 0
+    let disks = [
+      disk(1, sectors: 128 * 3 + 9, announced: answers, copied: true, &random),
+      disk(7, sectors: 128 * 2, announced: answers, copied: true, &random),
+      disk(9, sectors: 128 + 1, announced: false, copied: false, &random),
+    ]
+    let world = World(seed: seed &* 31, disks: disks, writes: Int(seed % 30))
+    let images = try pack(world, answers: answers)
+    for disk in disks {
+      #expect(images[disk.id] == disk.atBegin, "disk \(disk.id), seed \(seed)")
+    }
+    let completions = world.answers.filter {
+      if case .complete = $0 { true } else { false }
+    }
+    #expect(completions.count == (answers ? 2 : 0))
+  }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Testing
+
+@Suite("Circumstances that a tool does not choose")
+struct CircumstanceTests {
+  let dir: Scratch
+
+  init() throws {
+    dir = try Scratch()
+    try dir.write(Sample.wholeBytes, to: "a.vma")
+  }
+
+  /// A run that waits for the rest of its archive while the test changes the world.
+  private func stall(_ tool: Tool, _ arguments: [String]) throws -> Running {
+    let running = try dir.start(tool, arguments, input: .open)
+    running.send(Sample.wholeBytes.prefix(Sample.wholeBytes.count / 2))
+    #expect(running.wait { running.hasTakenAll })
+    return running
+  }
+
+  private func finish(_ running: Running) -> Outcome {
+    running.send(Sample.wholeBytes.dropFirst(Sample.wholeBytes.count / 2))
+    return running.finish()
+  }
+
+  // MARK: Pipes
+
+  @Test(arguments: 0..<4)
+  func `input in pieces of any size gives the same`(seed: UInt64) throws {
+    var random = Seeded(seed)
+    let order: ClusterOrder = seed % 2 == 0 ? .straight : .shuffled(seed: seed)
+    let disks = [Archive.Disk("drive-scsi0", Sample.smallImage)]
+    let bytes = Archive(disks, configs: [Sample.config], order: order).bytes()
+    let runs: [(Tool, [String])] = [(.unpack, ["-C", "out"]), (.cat, ["-"]), (.toTar, [])]
+    for (tool, arguments) in runs {
+      let running = try dir.start(tool, arguments, input: .open)
+      var rest = bytes[...]
+      while !rest.isEmpty {
+        let count = [1, 7, 511, 4097, 60_000].randomElement(using: &random) ?? 1
+        running.send(rest.prefix(count))
+        rest = rest.dropFirst(count)
+        #expect(running.wait { running.hasTakenAll })
+      }
+      let outcome = running.finish().succeeds()
+      let expected = try dir.run(
+        tool, arguments + ["-f"].filter { _ in tool == .unpack },
+        input: .pipe(bytes))
+      expectSame(outcome.output, expected.output, tool.rawValue)
+    }
+    try dir.expect("out/disk-drive-scsi0.raw", holds: Sample.smallImage)
+  }
+
+  @Test func `a reader as slow as it likes`() throws {
+    let running = try dir.start(.cat, ["a.vma", "scsi0"])
+    usleep(300_000)
+    expectSame(running.finish().succeeds().output, Sample.scsi)
+    try dir.sh("vma-pack d=<(vma-cat a.vma scsi0) --size d=1M | { sleep 0.3; cat; } | vma-unpack")
+      .succeeds()
+    try dir.expect("disk-d.raw", holds: Sample.scsi)
+  }
+
+  @Test func `a directory is no archive and no source`() throws {
+    for tool in Tool.allCases {
+      let outcome = try dir.run(tool, ["."])
+      #expect(outcome.ending == .exit(66))
+      #expect(outcome.complaint(about: tool) == nil)
+    }
+  }
+
+  // MARK: Descriptors
+
+  @Test(arguments: ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+  func `closed standard descriptors never mean a file`(closed: String) throws {
+    try dir.write(Sample.scsi, to: "d.img")
+    try dir.sh("vma-unpack -v -C out a.vma \(closed)")
+    if dir.exists("out/disk-drive-scsi0.raw") { try dir.expectWhole(in: "out") }
+    try dir.sh("vma-pack -v -o b.vma d=d.img \(closed)")
+    if dir.exists("b.vma") { try dir.run(.unpack, "-t", "b.vma").succeeds(closed) }
+    try dir.sh("vma-to-tar -v --progress always -o t.tar a.vma \(closed)")
+    if dir.exists("t.tar") {
+      expectSame(try dir.read("t.tar"), try dir.run(.toTar, "a.vma").succeeds().output, closed)
+    }
+  }
+
+  @Test func `no standard output to write to, no standard input to read from`() throws {
+    try dir.sh("vma-cat a.vma scsi0 >&-").fails(74, .cat)
+    try dir.sh("vma-to-tar a.vma >&-").fails(74, .toTar)
+    for command in ["vma-unpack -t <&-", "vma-unpack -C out - <&-"] {
+      let outcome = try dir.sh(command)
+      #expect(outcome.ending != .exit(0))
+      #expect(outcome.complaint(about: .unpack) == nil)
+    }
+  }
+
+  // MARK: Others at work
+
+  @Test(arguments: Sample.wholeFiles)
+  func `a file that appears meanwhile is 73, and no other name appears`(name: String) throws {
+    try dir.makeDirectory("out")
+    let running = try stall(.unpack, ["-C", "out"])
+    try dir.write("precious", to: "out/\(name)")
+    finish(running).fails(73, .unpack, saying: name)
+    try dir.expectNames([name], in: "out")
+    try dir.expect("out/\(name)", holds: Array("precious".utf8))
+  }
+
+  @Test func `a symlink that appears meanwhile is not followed`() throws {
+    try dir.makeDirectory("out")
+    try dir.write("precious", to: "target")
+    let running = try stall(.unpack, ["-f", "-C", "out"])
+    try dir.link("out/qemu-server.conf", to: dir("target"))
+    finish(running).succeeds()
+    try dir.expectWhole(in: "out")
+    try dir.expect("target", holds: Array("precious".utf8))
+  }
+
+  @Test func `an output that appears meanwhile is 73`() throws {
+    let running = try stall(.toTar, ["-o", "t.tar"])
+    try dir.write("precious", to: "t.tar")
+    finish(running).fails(73, .toTar, saying: "t.tar")
+    try dir.expect("t.tar", holds: Array("precious".utf8))
+    let packing = try dir.start(.pack, ["-o", "b.vma", "--size", "d=512", "d=-"], input: .open)
+    packing.send([1])
+    #expect(packing.wait { packing.hasTakenAll })
+    try dir.write("precious", to: "b.vma")
+    packing.send(Image.zeros(511))
+    packing.finish().fails(73, .pack, saying: "b.vma")
+    try dir.expect("b.vma", holds: Array("precious".utf8))
+  }
+
+  @Test func `of two runs into one directory one wins whole`() throws {
+    try dir.makeDirectory("out")
+    let first = try stall(.unpack, ["-C", "out"])
+    let second = try stall(.unpack, ["-C", "out"])
+    finish(second).succeeds()
+    try dir.expectWhole(in: "out")
+    finish(first).fails(73, .unpack)
+    try dir.expectWhole(in: "out")
+  }
+
+  @Test func `an archive that grows shorter while it is read`() throws {
+    // Cut after the tool has begun: its answer is an error, whichever, in one line.
+    let disk = Archive.Disk("d", Image.full(8 << 20, seed: 8))
+    try dir.write(Archive([disk]).bytes(), to: "b.vma")
+    let running = try dir.start(.cat, ["b.vma"])
+    _ = running.wait { running.output.count >= 4096 }
+    try dir.resize("b.vma", to: 1 << 20)
+    let outcome = running.finish()
+    if outcome.ending == .exit(0) {
+      expectSame(outcome.output, disk.image)
+    } else {
+      #expect([.exit(65), .exit(74)].contains(outcome.ending))
+      #expect(outcome.complaint(about: .cat) == nil)
+    }
+  }
+}
