@@ -93,7 +93,7 @@ struct VMAToTar: Filter {
     if let file = input.file {
       try reader.checkLength(fileSize: try file.size(), devices: devices)
       let whole = try ArchiveIndex(file, reader: reader, devices: devices)
-      try check(whole.census, devices, input.name)
+      try whole.census.requireComplete(devices, in: input.name)
       index = whole
       Progress.current.restart(expecting: try file.size())
     }
@@ -134,14 +134,6 @@ struct VMAToTar: Filter {
     if let prefix, prefix.isEmpty { throw Failure(.usage, "--prefix is empty") }
   }
 
-  private func check(_ census: ClusterCensus, _ devices: [Device], _ name: String) throws {
-    do {
-      try census.checkComplete(devices)
-    } catch {
-      throw Failure(name, FormatError(error, in: .archive, at: 0))
-    }
-  }
-
   /// Members of an archive that comes through a pipe: a plain one is streamed as its data comes, a
   /// sparse one needs its map, and vmstate its length, before the first byte.
   private func stream(
@@ -160,7 +152,7 @@ struct VMAToTar: Filter {
       }
     }
     try reorder.finish()
-    try check(reader.census, disks.map(\.device), input.name)
+    try reader.census.requireComplete(disks.map(\.device), in: input.name)
   }
 
   private func add(_ disk: OrderedDisk, _ name: [UInt8], to tar: TarWriter) throws {

@@ -36,7 +36,7 @@ final class Restore {
         try salvage()
       } else {
         try copy(reader)
-        try reader.checkComplete(devices)
+        try reader.census.requireComplete(devices, in: input.name)
         try finish(reader.census)
         try commit(whole: devices)
       }

@@ -122,11 +122,7 @@ struct VMAUnpack: Filter {
       }
       census = reader.census
     }
-    do {
-      try census.checkComplete(devices)
-    } catch {
-      throw Failure(input.name, FormatError(error, in: .archive, at: 0))
-    }
+    try census.requireComplete(devices, in: input.name)
     if common.verbose {
       let size = devices.reduce(0) { $0 + census.length(of: $1) }
       Console.error(
