@@ -27,7 +27,7 @@ public final class PendingFile: Sendable {
     self.name = name
     self.directory = directory
     self.replaces = replaces
-    try Self.checkFree(name, in: directory, displayName: displayName, replaces: replaces)
+    _ = try Self.check(name, in: directory, displayName: displayName, replaces: replaces)
     do {
       do {
         descriptor = try Descriptor.open(
@@ -59,19 +59,22 @@ public final class PendingFile: Sendable {
     self.name = name
   }
 
+  /// What is there under a name and would be replaced.
+  ///
   /// - Throws: status 73 where the name is taken.
-  public static func checkFree(
+  static func check(
     _ name: FilePath, in directory: Descriptor, displayName: String, replaces: Bool
-  ) throws {
+  ) throws -> FileStatus? {
     let there: FileStatus?
     do {
       there = try Descriptor.status(of: name, in: directory, following: false)
     } catch {
       throw Failure(.cannotCreate, displayName, error)
     }
-    guard let there else { return }
+    guard let there else { return nil }
     if there.kind == .directory { throw Failure(.cannotCreate, displayName, .isDirectory) }
     if !replaces { throw Failure(.cannotCreate, "\(displayName): exists already (-f replaces it)") }
+    return there
   }
 
   static func hiddenName() -> FilePath {

@@ -59,9 +59,9 @@ enum Cleanup {
     try body()
   }
 
-  /// Takes everything back; the process must end after it.
+  /// Takes everything back, the last first; the process must end after it.
   static func run() {
     monitor.lock()
-    for action in actions.withLock(\.list).values { action() }
+    for action in actions.withLock(\.list).sorted(by: { $0.key > $1.key }) { action.value() }
   }
 }

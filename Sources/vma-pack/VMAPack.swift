@@ -250,10 +250,10 @@ struct VMAPack: Filter {
     }
     configs = told.filter { told in !configs.contains { $0.name == told.name } } + configs
     if pve {
-      guard let index = configs.firstIndex(where: { $0.name == Array("qemu-server.conf".utf8) })
+      guard let index = configs.firstIndex(where: { $0.name == ServerConfig.name })
       else { throw Failure(.usage, "--pve needs a config qemu-server.conf (-c)") }
       let names = devices.filter { !$0.isVMState }.map { String(decoding: $0.name, as: UTF8.self) }
-      configs[index].data = try RestoreMap(configs[index].data).completed(for: names)
+      configs[index].data = try RestoreMap.complete(configs[index].data, for: names)
       guard configs[index].data.count <= Format.maximumBlobSize else {
         throw Failure(.badData, "qemu-server.conf: is too long with its map lines")
       }

@@ -76,24 +76,32 @@ final class Restore {
     let partialNames = options.salvage ? unmapped.map { OutputName($0).appending(".partial") } : []
     try OutputName.check(names + partialNames, archive: input.name)
 
+    // All of them first: nothing is opened while another target cannot be.
     var identities: [[UInt64]] = []
     if let file = input.file { identities.append(try file.status().identity) }
     for device in devices {
       guard let path = maps[device.id] else { continue }
-      let target = try InPlaceTarget(path, size: device.size, force: options.force)
-      guard !identities.contains(target.identity) else {
+      let identity = try InPlaceTarget.status(of: path).identity
+      guard !identities.contains(identity) else {
         throw Failure(.usage, "\(path): is another drive's target, or the archive itself")
       }
-      identities.append(target.identity)
-      targets[device.id] = target
+      identities.append(identity)
+    }
+    for device in devices {
+      guard let path = maps[device.id] else { continue }
+      targets[device.id] = try InPlaceTarget(path, size: device.size, force: options.force)
       inPlace[device.id] = path
     }
 
     guard !names.isEmpty else { return }
     let directory = try OutputDirectory(options.directory)
-    // All names first: none is created while another one is taken.
     for name in names + partialNames {
-      try directory.checkFree(name, replaces: options.force)
+      // A file that is replaced must not be one that is read or written.
+      if let there = try directory.check(name, replaces: options.force),
+        identities.contains(there.identity)
+      {
+        throw Failure(.usage, "\(name.text): is a drive's target, or the archive itself")
+      }
     }
     for device in unmapped {
       let name = OutputName(device)
@@ -121,8 +129,8 @@ final class Restore {
           piece.offset < size
         else { return }
         let length = min(UInt64(piece.length), size - piece.offset)
+        hasWritten = true
         if let position = piece.position {
-          hasWritten = true
           try target.write(
             extent.buffer, position..<position + Int(length), at: piece.offset)
           dataSize += length
