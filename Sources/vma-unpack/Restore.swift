@@ -174,19 +174,28 @@ final class Restore {
     }
     try copy(salvager)
     let census = salvager.census
-    let whole = devices.filter(census.isComplete)
-    try finish(census)
-    for (device, file) in mapFiles {
-      try file.descriptor.write(Array(LostMap(device, census).text.utf8))
+    // A disk that cannot be finished (a size that the file system does not take) is no reason to
+    // give up the others.
+    var losses: [String] = []
+    var kept: [Device] = []
+    for device in devices {
+      do {
+        try targets[device.id]?.finish(length: census.length(of: device))
+        kept.append(device)
+      } catch let failure as Failure {
+        losses.append(failure.message)
+        files[device.id] = nil
+      }
     }
-    try commit(whole: whole, and: mapFiles.map(\.file))
+    for (device, file) in mapFiles { try LostMap(device, census).write(to: file.descriptor) }
+    try commit(whole: kept.filter(census.isComplete), and: mapFiles.map(\.file))
 
-    let lost = devices.filter { !census.isComplete($0) }
-    guard !lost.isEmpty || salvager.faultCount > 0 else { return }
-    let losses = lost.map { device in
+    for device in devices where !census.isComplete(device) {
       let missing = LostMap(device, census).lostBytes
-      return "\(String(decoding: device.name, as: UTF8.self)): \(ByteCount(missing)) lost"
+      losses.append(
+        "\(String(decoding: device.name, as: UTF8.self)): \(ByteCount(missing)) lost")
     }
+    guard !losses.isEmpty || salvager.faultCount > 0 else { return }
     let fault = salvager.firstFault ?? "clusters are missing"
     throw Failure(
       .badData,
