@@ -72,7 +72,8 @@ final class LiveDisks: @unchecked Sendable {
         throw Failure(.usage, "vmstate is told by the stream, and has no source")
       }
       let source = try DiskSource(
-        operand.path, declaredSize: nil, multiple: UInt64(Format.sectorSize), pads: false)
+        operand.path, declaredSize: nil, multiple: UInt64(Format.sectorSize), pads: false,
+        isLive: true)
       guard source.size == device.size else {
         throw Failure(
           .badData,
@@ -92,6 +93,11 @@ final class LiveDisks: @unchecked Sendable {
       directory: directory)
     self.engine = engine
     try engine.run()
+  }
+
+  /// Lets the sources go, when the archive is complete and in its place.
+  func close() {
+    for source in sources.values { source.close() }
   }
 
   private static func writer(of answers: Descriptor) -> (Answer) throws -> Void {

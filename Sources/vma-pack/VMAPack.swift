@@ -17,8 +17,8 @@ struct VMAPack: Filter {
       vma-pack [-c [NAME=]FILE]... --events [NAME=SOURCE]... < events > backup.vma
       """,
     discussion: """
-      A SOURCE is a raw image, a block device, or, with --size, a pipe (- is
-      standard input). Examples:
+      A SOURCE is a raw image, a block device, the URI of an NBD export (nbd://,
+      nbd+unix://), or, with --size, a pipe (- is standard input). Examples:
 
         vma-pack drive-scsi0=disk.raw | zstd > vm.vma.zst
         vma-pack -zo vm.vma.zst -c qemu-server.conf drive-scsi0=/dev/vg/disk
@@ -128,6 +128,8 @@ struct VMAPack: Filter {
     }
     try stream.finish()
     try output.commit()
+    for disk in disks { disk.source.close() }
+    live?.close()
 
     if common.verbose {
       let zeroShare =

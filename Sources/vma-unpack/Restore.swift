@@ -2,6 +2,7 @@
 
 import Decompression
 import FilterIO
+import NBD
 import VMA
 
 /// Writes the members of an archive where they belong, each piece of a disk straight to its place.
@@ -76,11 +77,19 @@ final class Restore {
     let partialNames = options.salvage ? unmapped.map { OutputName($0).appending(".partial") } : []
     try OutputName.check(names + partialNames, archive: input.name)
 
-    // All of them first: nothing is opened while another target cannot be.
+    // All of them first: nothing is opened while another target cannot be, and an NBD server that
+    // takes one client only would keep a second one waiting.
+    var exports: Set<String> = []
     var identities: [[UInt64]] = []
     if let file = input.file { identities.append(try file.status().identity) }
     for device in devices {
       guard let path = maps[device.id] else { continue }
+      if NBDURI.matches(path) {
+        guard exports.insert(path).inserted else {
+          throw Failure(.usage, "\(path): is another drive's target")
+        }
+        continue
+      }
       let identity = try InPlaceTarget.status(of: path).identity
       guard !identities.contains(identity) else {
         throw Failure(.usage, "\(path): is another drive's target, or the archive itself")
@@ -89,7 +98,10 @@ final class Restore {
     }
     for device in devices {
       guard let path = maps[device.id] else { continue }
-      targets[device.id] = try InPlaceTarget(path, size: device.size, force: options.force)
+      targets[device.id] =
+        NBDURI.matches(path)
+        ? try NBDTarget(path, size: device.size)
+        : try InPlaceTarget(path, size: device.size, force: options.force)
       inPlace[device.id] = path
     }
 

@@ -38,7 +38,8 @@ struct VMAUnpack: Filter {
   @Option(
     name: .shortAndLong,
     help: ArgumentHelp(
-      "Restore this drive into an existing file or block device.", valueName: "drive=path"),
+      "Restore this drive into an existing file, block device or NBD export (URI).",
+      valueName: "drive=path"),
     completion: .file())
   var map: [String] = []
 
