@@ -79,6 +79,7 @@ let package = Package(
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
     .testTarget(name: "VMATests", dependencies: ["MD5", "TestSupport", "VMA"]),
     .testTarget(name: "FilterIOTests", dependencies: ["FilterIO", "TestSupport", "VMA"]),
+    .testTarget(name: "NBDTests", dependencies: ["vma-pack", "vma-unpack", "vma-cat"]),
     .testTarget(
       name: "PackTests",
       dependencies: ["ChangedBlocks", "FilterIO", "TestSupport", "VMA", "vma-pack"]),

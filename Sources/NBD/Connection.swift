@@ -93,6 +93,11 @@ internal import Glibc
     return Int(max(most / blockSize, 1) * blockSize)
   }
 
+  /// Whether more can be asked of the server.
+  private var isAlive: Bool {
+    unsafe nbd_aio_is_ready(handle) == 1 || nbd_aio_is_processing(handle) == 1
+  }
+
   // MARK: Requests
 
   /// Asks for bytes of the export. The buffer must live, untouched, until the answer has come.
@@ -153,7 +158,7 @@ internal import Glibc
       }
       return true
     } catch {
-      if tolerating.contains(error.code), unsafe nbd_aio_is_dead(handle) == 0 { return false }
+      if tolerating.contains(error.code), isAlive { return false }
       throw failure(error, at: request.offset)
     }
   }
@@ -188,7 +193,8 @@ internal import Glibc
   ///
   /// - Returns: stretches from `range`'s start on, which may end before or behind its end; nil
   ///   where the server gives no answer.
-  func allocation(of range: Range<UInt64>) -> [Stretch]? {
+  /// - Throws: where it gives one after which there is no talking to it.
+  func allocation(of range: Range<UInt64>) throws(Failure) -> [Stretch]? {
     final class Answer { var stretches: [Stretch] = [] }
     let answer = Answer()
     let start = range.lowerBound
@@ -214,6 +220,8 @@ internal import Glibc
         if let data = unsafe data { unsafe Unmanaged<Answer>.fromOpaque(data).release() }
       })
     guard unsafe nbd_block_status(handle, UInt64(range.count), start, callback, 0) == 0 else {
+      let refusal = Refusal()
+      guard isAlive else { throw failure(refusal, at: start) }
       return nil
     }
     return answer.stretches

@@ -8,7 +8,8 @@ struct DataMap {
   private let connection: Connection
   /// Data that is known, ascending, not overlapping.
   private var known: [Range<UInt64>] = []
-  /// What lies before was asked for.
+  /// Between these, the server was asked.
+  private var start: UInt64 = 0
   private var end: UInt64 = 0
   private var asks: Bool
 
@@ -21,9 +22,14 @@ struct DataMap {
     asks = connection.canTellHoles
   }
 
-  /// The first data at or after `offset`, which must not be less than in an earlier call; nil
-  /// where only zeros are left.
-  mutating func next(from offset: UInt64) -> Range<UInt64>? {
+  /// The first data at or after `offset`, nil where only zeros are left. Made to be asked for what
+  /// comes next: what lies before is forgotten.
+  mutating func next(from offset: UInt64) throws -> Range<UInt64>? {
+    if offset < start {
+      known = []
+      end = offset
+    }
+    start = offset
     while true {
       while let first = known.first {
         if first.upperBound > offset { return max(first.lowerBound, offset)..<first.upperBound }
@@ -31,16 +37,16 @@ struct DataMap {
       }
       guard end < connection.size else { return nil }
       end = max(end, offset)
-      look()
+      try look()
     }
   }
 
   /// Moves `end` on, by one question.
-  private mutating func look() {
+  private mutating func look() throws {
     let size = connection.size
     let clusterSize = UInt64(Format.clusterSize)
     guard asks, end < size,
-      let stretches = connection.allocation(of: end..<min(end + Self.window, size))
+      let stretches = try connection.allocation(of: end..<min(end + Self.window, size))
     else {
       asks = false
       add(end..<size)

@@ -117,7 +117,7 @@ public final class NBDSource: @unchecked Sendable {
   /// Asks for as much as may be on its way.
   private func plan() throws {
     while planned < size, pieces.count < Self.pieceCount {
-      guard let data = map.next(from: planned) else {
+      guard let data = try map.next(from: planned) else {
         planned = size
         break
       }
