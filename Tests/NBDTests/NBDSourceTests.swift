@@ -5,6 +5,7 @@ import Testing
 
 @Suite("NBD exports as sources, from nbdkit")
 struct NBDSourceTests {
+  private static let policy = "blocksize-error-policy=error"
   let dir: Scratch
   let image = Image.mixed(5_000_192, seed: 700)
   let expected: [UInt8]
@@ -19,7 +20,7 @@ struct NBDSourceTests {
     requires("nbdkit"),
     arguments: [
       ["file"], ["--filter=noextents", "file"], ["--filter=blocksize-policy", "file"],
-      ["--filter=blocksize-policy", "file", "blocksize-maximum=128K", "blocksize-error-policy=error"],
+      ["--filter=blocksize-policy", "file", "blocksize-maximum=128K", policy],
       ["--filter=delay", "file", "rdelay=2ms"], ["--no-sr", "file"], ["--oldstyle", "file"],
       ["-r", "--filter=extentlist", "file", "extentlist=extents"],
     ])

@@ -5,6 +5,7 @@ import Testing
 
 @Suite("NBD exports as targets, of nbdkit")
 struct NBDTargetTests {
+  private static let policy = "blocksize-error-policy=error"
   let dir: Scratch
   let image = Image.mixed(5_000_192, seed: 720)
   let other = Image.mixed(1_048_576, seed: 721)
@@ -24,10 +25,11 @@ struct NBDTargetTests {
   @Test(
     requires("nbdkit"),
     arguments: [
-      ["file"], ["--filter=nozero", "file"], ["--filter=delay", "file", "wdelay=2ms", "delay-zero=2ms"],
+      ["file"], ["--filter=nozero", "file"],
+      ["--filter=delay", "file", "wdelay=2ms", "delay-zero=2ms"],
       ["--filter=error", "file", "error-zero=EINVAL", "error-zero-rate=100%"],
-      ["--filter=blocksize-policy", "file", "blocksize-maximum=64K", "blocksize-error-policy=error"],
-      ["--filter=blocksize-policy", "file", "blocksize-minimum=512", "blocksize-error-policy=error"],
+      ["--filter=blocksize-policy", "file", "blocksize-maximum=64K", policy],
+      ["--filter=blocksize-policy", "file", "blocksize-minimum=512", policy],
     ])
   func `a disk out of order, into an export that is larger`(arguments: [String]) throws {
     let server = try Server.nbdkit(dir, arguments: arguments + ["t.img"])
@@ -158,7 +160,8 @@ struct NBDTargetTests {
   func `a server that is killed`(withTLS: Bool) throws {
     try dir.sh("psktool -u alice -p keys >/dev/null 2>&1 || touch keys")
     let server = try Server.nbdkit(
-      dir, arguments: (withTLS ? ["--tls=require", "--tls-psk=keys"] : [])
+      dir,
+      arguments: (withTLS ? ["--tls=require", "--tls-psk=keys"] : [])
         + ["--filter=delay", "memory", "64M", "wdelay=20ms"])
     let uri = withTLS ? "nbds+unix://alice@/?socket=s&tls-psk-file=keys" : server.uri
     let running = try dir.start(
