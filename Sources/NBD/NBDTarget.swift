@@ -15,6 +15,8 @@ public final class NBDTarget: DiskTarget {
   private static let pieceSize = 1 << 19
   /// Zeros made at once: few enough that a server which has to write them does not take minutes.
   private static let zeroSize: UInt64 = 1 << 28
+  /// Zeros that are sooner made than asked about.
+  private static let worthAsking = 1 << 20
   private static let zeros = Buffer(capacity: pieceSize)
 
   private let connection: Connection
@@ -24,15 +26,18 @@ public final class NBDTarget: DiskTarget {
   /// Zeros that were not made yet: neighbours are made together.
   private var pendingZeros: Range<UInt64> = 0..<0
   private var canZero: Bool
+  /// Whether the server is asked where there are zeros already.
+  private var asksForZeros: Bool
 
   /// Connects to a server; nothing is changed yet.
   ///
   /// - Parameter size: bytes that must fit.
   /// - Throws: `Failure` 73.
   public init(_ uri: String, size: UInt64) throws {
-    connection = try Connection(uri, failing: .cannotCreate, asksForHoles: false)
+    connection = try Connection(uri, failing: .cannotCreate, asksForHoles: true)
     pieceSize = connection.payload(atMost: Self.pieceSize)
     canZero = connection.canZero
+    asksForZeros = connection.canTellHoles
     guard !connection.isReadOnly else {
       throw Failure(.cannotCreate, "\(uri): is read-only")
     }
@@ -90,12 +95,41 @@ public final class NBDTarget: DiskTarget {
       throw Failure(.cannotCreate, "\(connection.uri): is too small")
     }
     while !rest.isEmpty {
-      try waitForRoom()
-      guard canZero else { return try writeZeros(rest) }
       let part = rest.lowerBound..<min(rest.upperBound, rest.lowerBound + Self.zeroSize)
-      underWay.append((.zero(part), try connection.zero(part)))
-      rest = part.upperBound..<rest.upperBound
+      let start = try skipZeros(in: part)
+      rest = start..<rest.upperBound
     }
+  }
+
+  /// Makes zeros where the server does not say that there are any: in a new qcow2 image, even zeros
+  /// take space.
+  ///
+  /// - Returns: where that ended, behind the start of `range`.
+  private func skipZeros(in range: Range<UInt64>) throws -> UInt64 {
+    guard asksForZeros, range.count >= Self.worthAsking,
+      let stretches = try connection.allocation(of: range),
+      stretches.allSatisfy({ $0.length % connection.blockSize == 0 })
+    else {
+      try makeZeros(range)
+      return range.upperBound
+    }
+    var start = range.lowerBound
+    for stretch in stretches where start < range.upperBound {
+      let end = min(start + stretch.length, range.upperBound)
+      if !stretch.isZero, end > start { try makeZeros(start..<end) }
+      start = end
+    }
+    // A server that goes on in tiny steps, or not at all, costs more than it saves.
+    if start - range.lowerBound < Self.worthAsking { asksForZeros = false }
+    if start > range.lowerBound { return start }
+    try makeZeros(range)
+    return range.upperBound
+  }
+
+  private func makeZeros(_ range: Range<UInt64>) throws {
+    try waitForRoom()
+    guard canZero else { return try writeZeros(range) }
+    underWay.append((.zero(range), try connection.zero(range)))
   }
 
   private func writeZeros(_ range: Range<UInt64>) throws {
