@@ -368,7 +368,9 @@ final class CopyBeforeWrite {
   }
 
   /// The first cluster from `cluster` on that holds data, as far as the source can tell.
-  private func holeEnd(_ disk: Disk, _ source: any CopySource, from cluster: UInt64) throws -> UInt64 {
+  private func holeEnd(
+    _ disk: Disk, _ source: any CopySource, from cluster: UInt64
+  ) throws -> UInt64 {
     let offset = cluster * UInt64(Format.clusterSize)
     let isAsked =
       disk.isDataKnownFrom.map { $0 <= offset } ?? false

@@ -116,6 +116,34 @@ struct NBDSourceTests {
     #expect(Date().timeIntervalSince(start) < 2)
   }
 
+  /// Announced writes have clusters read out of order; nothing is read ahead of its time.
+  @Test(requires("nbdkit"))
+  func `a live disk, read where a guest is about to write`() throws {
+    var events: [UInt8] = []
+    var sequence: UInt32 = 0
+    func tell(_ type: Character, _ offset: Int = 0, _ length: Int = 0, _ payload: String = "") {
+      let device: UInt8 = "DWF".contains(type) ? 1 : 0
+      events += Array("CBE1\(type)".utf8) + [device, 0, 0]
+      events += bigEndian(UInt64(offset)) + bigEndian(UInt64(length))
+      events += bigEndian(UInt32(payload.utf8.count)) + bigEndian(sequence) + Array(payload.utf8)
+      sequence += 1
+    }
+    tell("D", 0, image.count, "d")
+    tell("B")
+    for offset in [4_900_352, 1_000_448, 3_000_320, 512, 4_000_256] {
+      tell("W", offset, 100_352 - 512)
+    }
+    tell("F")
+    tell("E", Int(sequence))
+    try dir.write(events, to: "events")
+    let server = try Server.nbdkit(dir, "file", "disk.img")
+    try dir.sh("vma-pack --events --ack-fd 3 'd=\(server.uri)' <events 3>answers >a.vma").succeeds()
+    let parsed = ParsedArchive(try dir.read("a.vma"))
+    #expect(parsed.faults == [])
+    expectSame(try parsed.image("d"), image)
+    #expect(try dir.read("answers").count == 6 * 8)
+  }
+
   @Test(requires("nbdkit"))
   func `a size that is no multiple of 512`() throws {
     try dir.write(image.prefix(1_000_001), to: "odd.img")
