@@ -66,27 +66,37 @@ final class FileContent: DiskContent, @unchecked Sendable {
   }
 
   func checkEnd() throws {
-    let now = try descriptor.size() - start
-    guard now == size else {
+    let now = try descriptor.size()
+    guard now == start + size else {
       throw Failure(
-        .badData, "\(name): changed its size from \(size) to \(now) bytes while it was packed")
+        .badData,
+        "\(name): changed its size from \(start + size) to \(now) bytes while it was packed")
     }
   }
 }
 
 /// A pipe, of a size that was told.
 final class StreamContent: DiskContent, @unchecked Sendable {
+  let name: String
   let size: UInt64
-  private let descriptor: Descriptor
+  private let open: () throws -> Descriptor
+  private var opened: Descriptor?
   private var position: UInt64 = 0
 
-  init(_ descriptor: Descriptor, size: UInt64) {
-    self.descriptor = descriptor
+  /// - Parameter open: is called when the first byte is wanted.
+  init(name: String, size: UInt64, open: @escaping () throws -> Descriptor) {
+    self.name = name
     self.size = size
-    descriptor.widenPipe()
+    self.open = open
   }
 
-  var name: String { descriptor.name }
+  private func descriptor() throws -> Descriptor {
+    if let opened { return opened }
+    let descriptor = try open()
+    descriptor.widenPipe()
+    opened = descriptor
+    return descriptor
+  }
 
   func data(from offset: UInt64) -> Range<UInt64>? {
     offset < size ? offset..<size : nil
@@ -94,6 +104,7 @@ final class StreamContent: DiskContent, @unchecked Sendable {
 
   func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws -> Int {
     precondition(offset == position)
+    let descriptor = try descriptor()
     var count = 0
     while count < range.count {
       let got = try descriptor.read(into: buffer, range.lowerBound + count..<range.upperBound)
@@ -105,7 +116,7 @@ final class StreamContent: DiskContent, @unchecked Sendable {
   }
 
   func checkEnd() throws {
-    guard try descriptor.read(into: Buffer(capacity: 1), 0..<1) == 0 else {
+    guard try descriptor().read(into: Buffer(capacity: 1), 0..<1) == 0 else {
       throw Failure(.badData, "\(name): has more than \(size) bytes")
     }
   }

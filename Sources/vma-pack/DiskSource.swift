@@ -46,27 +46,39 @@ final class DiskSource: Sendable {
     _ path: String, declaredSize: UInt64?, isLive: Bool
   ) throws -> any DiskContent {
     if NBDURI.matches(path) { return try NBDSource(path, readsAhead: !isLive) }
-    let descriptor: Descriptor
-    if path == "-" {
-      descriptor = .standardInput
-    } else {
-      do {
-        descriptor = try Descriptor.open(FilePath(path), .read)
-      } catch {
-        throw Failure(.noInput, path, error)
-      }
+    if path != "-", try kind(of: path) == .fifo {
+      // Opening it waits for its writer, which may wait for us to read another one before.
+      guard let declaredSize else { throw unknownSize(path) }
+      return StreamContent(name: path, size: declaredSize) { try openFile(path) }
     }
+    let descriptor = path == "-" ? .standardInput : try openFile(path)
     switch try descriptor.status().kind {
     case .directory: throw Failure(.noInput, descriptor.name, .isDirectory)
     case let kind where kind == .regular || kind == .blockDevice:
       return try FileContent(descriptor, kind: kind)
     default:
-      guard let declaredSize else {
-        throw Failure(
-          .usage,
-          "\(descriptor.name): the size of a stream must be given with --size NAME=BYTES")
-      }
-      return StreamContent(descriptor, size: declaredSize)
+      guard let declaredSize else { throw unknownSize(descriptor.name) }
+      return StreamContent(name: descriptor.name, size: declaredSize) { descriptor }
+    }
+  }
+
+  private static func unknownSize(_ name: String) -> Failure {
+    Failure(.usage, "\(name): the size of a stream must be given with --size NAME=BYTES")
+  }
+
+  private static func openFile(_ path: String) throws -> Descriptor {
+    do {
+      return try Descriptor.open(FilePath(path), .read)
+    } catch {
+      throw Failure(.noInput, path, error)
+    }
+  }
+
+  private static func kind(of path: String) throws -> FileKind? {
+    do {
+      return try Descriptor.status(of: FilePath(path))?.kind
+    } catch {
+      throw Failure(.noInput, path, error)
     }
   }
 

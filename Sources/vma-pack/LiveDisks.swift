@@ -86,8 +86,6 @@ final class LiveDisks: @unchecked Sendable {
 
   /// Takes the rest of the stream.
   func pack(into queue: ExtentQueue) throws {
-    // A producer that is gone is for us a torn stream.
-    SignalMask.ignoreBrokenPipes()
     let engine = CopyBeforeWrite(
       input, sources: sources, queue: queue, answer: answers.map(Self.writer),
       directory: directory)

@@ -15,9 +15,6 @@ struct Packer: Sendable {
   let queue: ExtentQueue
 
   func run() throws {
-    // A server that goes away is a failure; a reader of the output that does, in another thread,
-    // ends the process.
-    SignalMask.ignoreBrokenPipes()
     for source in sources { try pack(source.disk, id: source.id) }
     for source in sources { try source.disk.checkEnd() }
   }
