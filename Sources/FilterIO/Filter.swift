@@ -39,6 +39,11 @@ extension Filter {
     Host.occupyStandardDescriptors()
     Host.useUTF8()
     Console.start(tool: configuration.commandName ?? "")
+    // They would be changed without a word, and the wrong file be written.
+    guard Host.argumentsAreText else {
+      Console.error("an argument is no UTF-8 text")
+      Host.exit(Failure.Status.usage.rawValue)
+    }
     let command: Self
     do {
       command = try parseAsRoot() as? Self ?? { throw CleanExit.helpRequest() }()

@@ -15,10 +15,13 @@ public struct OutputDirectory {
   public init(_ path: String?) throws {
     self.path = FilePath(path ?? ".")
     do {
-      if path != nil, try Descriptor.makeDirectory(self.path) {
+      if path != nil {
         let made = self.path
-        // Succeeds only as long as nothing is in it.
-        _ = Cleanup.add { Descriptor.removeDirectory(made) }
+        try Cleanup.uninterrupted { () throws(Errno) in
+          guard try Descriptor.makeDirectory(made) else { return }
+          // Succeeds only as long as nothing is in it.
+          _ = Cleanup.add { Descriptor.removeDirectory(made) }
+        }
       }
       descriptor = try Descriptor.open(self.path, [.read, .directory])
     } catch {

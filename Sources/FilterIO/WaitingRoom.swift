@@ -18,10 +18,12 @@ extension Descriptor {
       } catch Errno.notSupported, Errno.isDirectory, Errno.invalidArgument {
         let folder = try open(path, [.read, .directory])
         let hidden = PendingFile.hiddenName()
-        let file = try open(
-          hidden, [.readWrite, .createNew], in: folder, name: name, permissions: 0o600)
-        folder.unlink(hidden)
-        return file
+        return try Cleanup.uninterrupted { () throws(Errno) in
+          let file = try open(
+            hidden, [.readWrite, .createNew], in: folder, name: name, permissions: 0o600)
+          folder.unlink(hidden)
+          return file
+        }
       }
     } catch {
       throw Failure(.cannotCreate, path.string, error)

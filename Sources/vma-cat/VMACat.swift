@@ -87,8 +87,7 @@ struct VMACat: Filter {
   }
 
   private func list(_ header: ArchiveHeader) -> String {
-    let names = header.devices.map(\.name) + header.configs.map(\.name)
-    return names.map { String(decoding: $0, as: UTF8.self) }.joined(separator: ", ")
+    ArchiveHeader.list(header.devices.map(\.name) + header.configs.map(\.name))
   }
 
   /// The part of a member that is asked for.

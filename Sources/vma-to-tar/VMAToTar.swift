@@ -78,14 +78,7 @@ struct VMAToTar: Filter {
     let reader = try ArchiveReader(input.source, name: input.name)
     let members = try TarMembers(
       reader.header, drives: drive, layout: layout, prefix: prefix, archive: input.name)
-    if let limit = tarFormat.largestMember {
-      for disk in members.disks where disk.device.size > limit {
-        throw Failure(
-          .usage,
-          "\(String(decoding: disk.device.name, as: UTF8.self)) has \(disk.device.size) bytes; "
-            + "\(tarFormat.rawValue) holds at most \(limit) (use --format pax or gnutar)")
-      }
-    }
+    try checkFits(members, reader.header)
 
     // A seekable archive is looked through before anything is written.
     let devices = members.disks.map(\.device)
@@ -132,6 +125,27 @@ struct VMAToTar: Filter {
     }
     guard output != nil || !force else { throw Failure(.usage, "--force needs --output") }
     if let prefix, prefix.isEmpty { throw Failure(.usage, "--prefix is empty") }
+  }
+
+  /// Checks that the format can hold all of it, before anything is written.
+  private func checkFits(_ members: TarMembers, _ header: ArchiveHeader) throws {
+    func refuse(_ what: String) -> Failure {
+      Failure(.usage, "\(what) does not fit in \(tarFormat.rawValue); pax and gnutar can hold it")
+    }
+    if let limit = tarFormat.largestMember {
+      for disk in members.disks where disk.device.size > limit {
+        let name = ArchiveHeader.list([disk.device.name])
+        throw refuse("\(name), of \(disk.device.size) bytes,")
+      }
+    }
+    if let limit = tarFormat.longestName {
+      for name in members.configs.map(\.name) + members.disks.map(\.name) where name.count > limit {
+        throw refuse("the name \(ArchiveHeader.list([name]))")
+      }
+    }
+    if let times = tarFormat.times, !times.contains(header.creationTime) {
+      throw refuse("the time \(header.creationTime)")
+    }
   }
 
   /// Members of an archive that comes through a pipe: a plain one is streamed as its data comes, a

@@ -347,6 +347,13 @@ public struct FileStatus: Sendable {
     }
   }
 
+  /// Has two names in this directory change places.
+  public func exchange(_ path: FilePath, _ other: FilePath) throws(Errno) {
+    try unsafe Self.with(path, other) { first, second in
+      unsafe linux_exchange(raw, first, second)
+    }
+  }
+
   /// Renames within this directory; fails with EEXIST if something is there.
   public func renameNew(_ path: FilePath, to newPath: FilePath) throws(Errno) {
     do {
