@@ -41,8 +41,11 @@ extension Filter {
     Console.start(tool: configuration.commandName ?? "")
     // They would be changed without a word, and the wrong file be written.
     guard Host.argumentsAreText else {
-      Console.error("an argument is no UTF-8 text")
-      Host.exit(Failure.Status.usage.rawValue)
+      end(failing: Failure(.usage, "an argument is no UTF-8 text"))
+    }
+    // They come from /proc: without it a wish would be taken for none.
+    guard !CommandLine.arguments.isEmpty else {
+      end(failing: Failure(.general, "cannot read the command line: is /proc mounted?"))
     }
     let command: Self
     do {
@@ -59,6 +62,7 @@ extension Filter {
     )
     do {
       try command.filter()
+      try Descriptor.closeStandardOutput()
       Console.clearStatus()
       Host.exit(0)
     } catch {

@@ -34,7 +34,7 @@ public enum TarFormat: String, CaseIterable, Sendable {
   private let modificationTime: Int64
   /// What is given for zeros. libarchive wants to be given holes too, but never looks at them, so
   /// that no page of this is ever touched.
-  private let zeros = Buffer(capacity: 1 << 30)
+  private let zeros = Buffer(capacity: 1 << 26)
 
   /// - Parameter modificationTime: of all members, in seconds since 1970.
   public init(_ descriptor: Descriptor, format: TarFormat, modificationTime: Int64) throws {

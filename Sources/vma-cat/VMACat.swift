@@ -138,7 +138,9 @@ struct VMACat: Filter {
       try reader.census.requireComplete([device], in: input.name)
     }
     if common.verbose {
-      Console.error("\(ByteCount(device.size)), \(Progress.current.rate(of: device.size))")
+      let whole = device.size - min(offset, device.size)
+      let size = min(length ?? whole, whole)
+      Console.error("\(ByteCount(size)), \(Progress.current.rate(of: size))")
     }
   }
 }

@@ -99,6 +99,7 @@ struct VMAPack: Filter {
     let header = ArchiveHeader(
       uuid: uuid, creationTime: ownTime ?? live?.time ?? Host.now,
       configs: try readConfigs(devices: devices, told: live?.configs ?? []), devices: devices)
+    try checkNames(header)
     let headerBytes: [UInt8]
     do {
       headerBytes = try header.serialized(digest: MD5.self)
@@ -138,6 +139,17 @@ struct VMAPack: Filter {
         "\(devices.count) \(devices.count == 1 ? "disk" : "disks"), \(ByteCount(total)) in "
           + "\(clusterCount) clusters, \(zeroShare) % zero; \(ByteCount(stream.byteCount)) written, "
           + Progress.current.rate(of: total) + (live?.summary ?? ""))
+    }
+  }
+
+  /// What is packed must be possible to unpack, all of it into one directory.
+  private func checkNames(_ header: ArchiveHeader) throws {
+    do {
+      try OutputName.check(
+        header.configs.map(OutputName.init) + header.devices.map(OutputName.init),
+        archive: "the archive")
+    } catch let failure as Failure {
+      throw Failure(events ? .badData : .usage, failure.message)
     }
   }
 

@@ -40,6 +40,7 @@ final class Restore {
         try reader.census.requireComplete(devices, in: input.name)
         try finish(reader.census)
         try commit(whole: devices)
+        if options.common.verbose { summarize(reader.census) }
       }
     } catch let failure as Failure where hasWritten && !inPlace.isEmpty {
       let targets = inPlace.values.sorted().joined(separator: ", ")
@@ -47,7 +48,6 @@ final class Restore {
         failure.status,
         "\(failure.message); \(targets) \(inPlace.count == 1 ? "is" : "are") half written")
     }
-    if options.common.verbose { summarize(reader.census) }
   }
 
   // MARK: Before anything is written
@@ -74,8 +74,9 @@ final class Restore {
     let unmapped = devices.filter { maps[$0.id] == nil }
     let selectedConfigs = options.noConfigs ? [] : reader.header.configs
     let names = selectedConfigs.map(OutputName.init) + unmapped.map(OutputName.init)
+    let mapNames = options.lost == nil ? [] : devices.map(Self.mapName)
     let partialNames = options.salvage ? unmapped.map { OutputName($0).appending(".partial") } : []
-    try OutputName.check(names + partialNames, archive: input.name)
+    try OutputName.check(names + partialNames + mapNames, archive: input.name)
 
     // All of them first: nothing is opened while another target cannot be, and an NBD server that
     // takes one client only would keep a second one waiting.
@@ -172,16 +173,18 @@ final class Restore {
 
   // MARK: Salvage
 
+  private static func mapName(_ device: Device) -> OutputName {
+    OutputName(device).replacingExtension(with: ".map")
+  }
+
   private func salvage() throws {
     let salvager = SalvageReader(reader)
     // Opened now, so that a directory that cannot be written stops the run before it begins.
     let maps = try options.lost.map { try OutputDirectory($0) }
     var mapFiles: [(device: Device, file: PendingFile)] = []
     if let maps {
-      let names = devices.map { OutputName($0).replacingExtension(with: ".map") }
-      try OutputName.check(names, archive: input.name)
-      for (device, name) in zip(devices, names) {
-        mapFiles.append((device, try maps.file(name, replaces: options.force)))
+      for device in devices {
+        mapFiles.append((device, try maps.file(Self.mapName(device), replaces: options.force)))
       }
     }
     try copy(salvager)
@@ -201,6 +204,7 @@ final class Restore {
     }
     for (device, file) in mapFiles { try LostMap(device, census).write(to: file.descriptor) }
     try commit(whole: kept.filter(census.isComplete), and: mapFiles.map(\.file))
+    if options.common.verbose { summarize(census) }
 
     for device in devices where !census.isComplete(device) {
       let missing = LostMap(device, census).lostBytes
