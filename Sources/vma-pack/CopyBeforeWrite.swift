@@ -58,14 +58,14 @@ final class CopyBeforeWrite {
     var data: Range<UInt64>?
     var isDataKnownFrom: UInt64?
 
-    init(_ device: StreamGrammar.Device, source: (any CopySource)?) {
+    init(_ device: StreamGrammar.Device, source: (any CopySource)?, isDense: Bool) {
       id = device.id
       name = device.name
       size = device.size
       clusterCount = (device.size + UInt64(Format.clusterSize) - 1) / UInt64(Format.clusterSize)
       isState = device.isState
       self.source = source
-      known = ClusterSet(denseCount: clusterCount <= 1 << 26 && !isState ? clusterCount : nil)
+      known = ClusterSet(denseCount: isDense && !isState ? clusterCount : nil)
     }
 
     var isComplete: Bool { knownCount >= clusterCount }
@@ -117,9 +117,14 @@ final class CopyBeforeWrite {
     self.input = input
     self.queue = queue
     self.answer = answer
-    disks = input.grammar.devices.map { Disk($0, source: sources[$0.id]) }
+    let devices = input.grammar.devices
+    // What is merely claimed must not cost memory: 254 devices can claim 64 PiB.
+    let claimed = devices.reduce(0) { $0 + $1.size / UInt64(Format.clusterSize) }
+    let isDense = claimed <= 1 << 26
+    disks = devices.map { Disk($0, source: sources[$0.id], isDense: isDense) }
     partial = PartialClusters(
-      sizes: Dictionary(uniqueKeysWithValues: disks.map { ($0.id, $0.clusterCount) }),
+      sizes: isDense
+        ? Dictionary(uniqueKeysWithValues: disks.map { ($0.id, $0.clusterCount) }) : [:],
       directory: directory)
   }
 
