@@ -360,8 +360,10 @@ final class CopyBeforeWrite {
       extent.add(zeros: run, device: disk.id)
     } else {
       let place = extent.place(for: run.count)
-      try source.read(into: extent.buffer, place, at: cluster * size)
-      if isTold {
+      if !isTold {
+        try source.read(into: extent.buffer, place, at: cluster * size)
+      } else {
+        try readUntold(disk, source, cluster, into: extent.buffer, place)
         try partial.take(
           device: disk.id, cluster: cluster, into: extent.buffer, at: place.lowerBound)
       }
@@ -370,6 +372,28 @@ final class CopyBeforeWrite {
     disk.learn(run)
     Progress.current.add(UInt64(run.count) * size)
     return run.upperBound
+  }
+
+  /// Reads of a cluster what was not told. The rest need not be there any more: a disk may shrink
+  /// once its tail was told.
+  private func readUntold(
+    _ disk: Disk, _ source: any CopySource, _ cluster: UInt64, into buffer: Buffer,
+    _ place: Range<Int>
+  ) throws {
+    buffer.fillWithZeros(place)
+    let start = cluster * UInt64(Format.clusterSize)
+    let inDisk = Int(min(UInt64(Format.clusterSize), disk.size - start))
+    var untold = PartialClusters.sectors(0..<inDisk)
+    untold &= ~(try partial.map(device: disk.id, cluster: cluster))
+    while untold != 0 {
+      let first = untold.trailingZeroBitCount
+      let count = (~(untold >> PartialClusters.SectorMap(first))).trailingZeroBitCount
+      let bytes = first * StreamFormat.sectorSize..<(first + count) * StreamFormat.sectorSize
+      try source.read(
+        into: buffer, place.lowerBound + bytes.lowerBound..<place.lowerBound + bytes.upperBound,
+        at: start + UInt64(bytes.lowerBound))
+      untold &= ~PartialClusters.sectors(bytes)
+    }
   }
 
   /// The first cluster from `cluster` on that holds data, as far as the source can tell.
