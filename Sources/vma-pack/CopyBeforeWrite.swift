@@ -91,6 +91,10 @@ final class CopyBeforeWrite {
   /// write waits.
   private static let copyCount: UInt64 = 4
 
+  /// Records taken before some clusters are copied though there are more: a guest that never rests
+  /// must not keep its disk from being copied.
+  private static let recordCount = 64
+
   private let input: EventInput
   private let queue: ExtentQueue
   private let disks: [Disk]
@@ -130,11 +134,14 @@ final class CopyBeforeWrite {
 
   /// Takes the stream from `begin` to its end, and copies the disks meanwhile.
   func run() throws {
+    var taken = 0
     while !input.grammar.hasEnded {
-      if let disk = diskToCopy(), try !input.isReady() {
+      if let disk = diskToCopy(), try taken >= Self.recordCount || !input.isReady() {
         try copy(disk)
+        taken = 0
       } else {
         try take(try input.next())
+        taken += 1
       }
       try sendCompletions()
     }
