@@ -6,9 +6,9 @@
 
 The backup begins at start, before the first guest can connect: backup.vma will show the disk as
 it was then. Each write, zero and trim is announced to vma-pack(1) as vma-events(5) describes it,
-waits until the data that it is about to destroy is safe, and then goes on. A write to data that
-is safe already waits for no more than the answer. When all of the disk is in the archive, writes
-are announced no more, the stream ends, and the archive appears under its name.
+waits until the data that it is about to destroy is safe, and then goes on: as soon as what stands
+before it in the stream lets it. When all of the disk is in the archive, writes are announced no
+more, the stream ends, and the archive appears under its name.
 
 Whatever becomes of the backup, no write of a guest fails for it: if vma-pack dies, or lets a
 write wait for longer than `timeout`, the backup is given up and every write goes on.
@@ -71,7 +71,10 @@ class Backup:
             self.tell("B")
 
     def tell(self, kind, device=0, offset=0, length=0, payload=b"", flags=0):
-        """Sends a record. Under the lock, so that records stand in the order of their numbers."""
+        """Sends a record. Under the lock, so that records stand in the order of their numbers.
+
+        This never waits with the lock held: 256 records without payload fit into any pipe.
+        """
         if self.is_over:
             return None
         header = struct.pack(
