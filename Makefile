@@ -60,14 +60,14 @@ install: release
 	  install -m 644 completions/_$$tool $(DESTDIR)$(zshdir)/ && \
 	  install -m 644 completions/$$tool.fish $(DESTDIR)$(fishdir)/ || exit 1; \
 	done
-	install -m 644 man/vma.5 $(DESTDIR)$(mandir)/man5/
+	install -m 644 man/vma.5 man/vma-events.5 $(DESTDIR)$(mandir)/man5/
 
 uninstall:
 	for tool in $(TOOLS); do \
 	  rm -f $(DESTDIR)$(bindir)/$$tool $(DESTDIR)$(mandir)/man1/$$tool.1 \
 	    $(DESTDIR)$(bashdir)/$$tool $(DESTDIR)$(zshdir)/_$$tool $(DESTDIR)$(fishdir)/$$tool.fish; \
 	done
-	rm -f $(DESTDIR)$(mandir)/man5/vma.5
+	rm -f $(DESTDIR)$(mandir)/man5/vma.5 $(DESTDIR)$(mandir)/man5/vma-events.5
 
 completions:
 	$(SWIFT) build

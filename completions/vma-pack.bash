@@ -163,9 +163,9 @@ _vma-pack() {
     local -a unparsed_words=("${COMP_WORDS[@]:1:${COMP_CWORD}}")
 
     local -a repeating_flags=()
-    local -a non_repeating_flags=(--pad --force -f --zstd -z --pve --quiet -q --verbose -v --version -h --help)
+    local -a non_repeating_flags=(--pad --events --force -f --zstd -z --pve --quiet -q --verbose -v --version -h --help)
     local -a repeating_options=(--config -c --size)
-    local -a non_repeating_options=(--output -o --level -T --threads --uuid --ctime --progress)
+    local -a non_repeating_options=(--ack-fd --tmpdir --output -o --level -T --threads --uuid --ctime --progress)
     __vma-pack_offer_flags_options -1
 
     # Offer option value completions
@@ -175,6 +175,13 @@ _vma-pack() {
         return
         ;;
     '--size')
+        return
+        ;;
+    '--ack-fd')
+        return
+        ;;
+    '--tmpdir')
+        __vma-pack_add_completions -d
         return
         ;;
     '--output'|'-o')

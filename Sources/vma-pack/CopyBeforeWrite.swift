@@ -58,14 +58,14 @@ final class CopyBeforeWrite {
     var data: Range<UInt64>?
     var isDataKnownFrom: UInt64?
 
-    init(_ device: StreamGrammar.Device, source: (any CopySource)?) {
+    init(_ device: StreamGrammar.Device, source: (any CopySource)?, isDense: Bool) {
       id = device.id
       name = device.name
       size = device.size
       clusterCount = (device.size + UInt64(Format.clusterSize) - 1) / UInt64(Format.clusterSize)
       isState = device.isState
       self.source = source
-      known = ClusterSet(denseCount: clusterCount <= 1 << 26 && !isState ? clusterCount : nil)
+      known = ClusterSet(denseCount: isDense && !isState ? clusterCount : nil)
     }
 
     var isComplete: Bool { knownCount >= clusterCount }
@@ -90,6 +90,10 @@ final class CopyBeforeWrite {
   /// Clusters copied from a disk between two looks at the stream: as long as that takes, a guest
   /// write waits.
   private static let copyCount: UInt64 = 4
+
+  /// Records taken before some clusters are copied though there are more: a guest that never rests
+  /// must not keep its disk from being copied.
+  private static let recordCount = 64
 
   private let input: EventInput
   private let queue: ExtentQueue
@@ -117,19 +121,27 @@ final class CopyBeforeWrite {
     self.input = input
     self.queue = queue
     self.answer = answer
-    disks = input.grammar.devices.map { Disk($0, source: sources[$0.id]) }
+    let devices = input.grammar.devices
+    // What is merely claimed must not cost memory: 254 devices can claim 64 PiB.
+    let claimed = devices.reduce(0) { $0 + $1.size / UInt64(Format.clusterSize) }
+    let isDense = claimed <= 1 << 26
+    disks = devices.map { Disk($0, source: sources[$0.id], isDense: isDense) }
     partial = PartialClusters(
-      sizes: Dictionary(uniqueKeysWithValues: disks.map { ($0.id, $0.clusterCount) }),
+      sizes: isDense
+        ? Dictionary(uniqueKeysWithValues: disks.map { ($0.id, $0.clusterCount) }) : [:],
       directory: directory)
   }
 
   /// Takes the stream from `begin` to its end, and copies the disks meanwhile.
   func run() throws {
+    var taken = 0
     while !input.grammar.hasEnded {
-      if let disk = diskToCopy(), try !input.isReady() {
+      if let disk = diskToCopy(), try taken >= Self.recordCount || !input.isReady() {
         try copy(disk)
+        taken = 0
       } else {
         try take(try input.next())
+        taken += 1
       }
       try sendCompletions()
     }
@@ -355,8 +367,10 @@ final class CopyBeforeWrite {
       extent.add(zeros: run, device: disk.id)
     } else {
       let place = extent.place(for: run.count)
-      try source.read(into: extent.buffer, place, at: cluster * size)
-      if isTold {
+      if !isTold {
+        try source.read(into: extent.buffer, place, at: cluster * size)
+      } else {
+        try readUntold(disk, source, cluster, into: extent.buffer, place)
         try partial.take(
           device: disk.id, cluster: cluster, into: extent.buffer, at: place.lowerBound)
       }
@@ -365,6 +379,28 @@ final class CopyBeforeWrite {
     disk.learn(run)
     Progress.current.add(UInt64(run.count) * size)
     return run.upperBound
+  }
+
+  /// Reads of a cluster what was not told. The rest need not be there any more: a disk may shrink
+  /// once its tail was told.
+  private func readUntold(
+    _ disk: Disk, _ source: any CopySource, _ cluster: UInt64, into buffer: Buffer,
+    _ place: Range<Int>
+  ) throws {
+    buffer.fillWithZeros(place)
+    let start = cluster * UInt64(Format.clusterSize)
+    let inDisk = Int(min(UInt64(Format.clusterSize), disk.size - start))
+    var untold = PartialClusters.sectors(0..<inDisk)
+    untold &= ~(try partial.map(device: disk.id, cluster: cluster))
+    while untold != 0 {
+      let first = untold.trailingZeroBitCount
+      let count = (~(untold >> PartialClusters.SectorMap(first))).trailingZeroBitCount
+      let bytes = first * StreamFormat.sectorSize..<(first + count) * StreamFormat.sectorSize
+      try source.read(
+        into: buffer, place.lowerBound + bytes.lowerBound..<place.lowerBound + bytes.upperBound,
+        at: start + UInt64(bytes.lowerBound))
+      untold &= ~PartialClusters.sectors(bytes)
+    }
   }
 
   /// The first cluster from `cluster` on that holds data, as far as the source can tell.

@@ -39,7 +39,7 @@ final class PartialClusters {
   private let deviceClusters: [UInt8: UInt64]
 
   /// - Parameters:
-  ///   - sizes: of each device, in clusters.
+  ///   - sizes: of each device, in clusters, where a bit for each of them is not too much.
   ///   - directory: of the files, see `Descriptor.temporary`.
   ///   - heldCount: clusters in memory.
   init(sizes: [UInt8: UInt64], directory: String?, heldCount: Int = 128) {
@@ -139,10 +139,9 @@ final class PartialClusters {
 
   private func spill(_ key: Key, _ entry: Held) throws {
     if spills[key.device] == nil {
-      let clusters = deviceClusters[key.device] ?? 0
       spills[key.device] = Spill(
         file: try .temporary(in: directory),
-        clusters: ClusterSet(denseCount: clusters <= 1 << 26 ? clusters : nil))
+        clusters: ClusterSet(denseCount: deviceClusters[key.device]))
     }
     guard let file = spills[key.device]?.file else { return }
     let start = key.cluster * Self.stride

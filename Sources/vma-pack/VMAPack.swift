@@ -14,7 +14,7 @@ struct VMAPack: Filter {
     abstract: "Pack disks and configuration files into a VMA archive.",
     usage: """
       vma-pack [-c [NAME=]FILE]... [-o FILE] [-z] [NAME=]SOURCE... > backup.vma
-      vma-pack [-c [NAME=]FILE]... --events [NAME=SOURCE]... < events > backup.vma
+      vma-pack --events [--ack-fd N] [NAME=SOURCE]... < events > backup.vma
       """,
     discussion: """
       A SOURCE is a raw image, a block device, the URI of an NBD export (nbd://,

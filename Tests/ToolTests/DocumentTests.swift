@@ -89,7 +89,8 @@ struct DocumentTests {
       Tool.pack,
       [
         "--size", "--pad", "-c", "--config", "-o", "--output", "-f", "-z", "--zstd",
-        "--level", "-T", "--threads", "--uuid", "--ctime", "--pve",
+        "--level", "-T", "--threads", "--uuid", "--ctime", "--pve", "--events", "--ack-fd",
+        "--tmpdir",
       ]
     ),
     (
@@ -143,7 +144,7 @@ struct DocumentTests {
 
   // MARK: Pages
 
-  static let pages = Tool.allCases.map { "\($0.rawValue).1" } + ["vma.5"]
+  static let pages = Tool.allCases.map { "\($0.rawValue).1" } + ["vma.5", "vma-events.5"]
 
   private func sections(of page: String) throws -> [String] {
     try document("man/" + page).split(separator: "\n").filter { $0.hasPrefix(".Sh ") }
