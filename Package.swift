@@ -25,6 +25,7 @@ let package = Package(
     .executable(name: "vma-unpack", targets: ["vma-unpack"]),
     .executable(name: "vma-cat", targets: ["vma-cat"]),
     .executable(name: "vma-to-tar", targets: ["vma-to-tar"]),
+    .executable(name: "vma-tap", targets: ["vma-tap"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -75,6 +76,10 @@ let package = Package(
       name: "vma-to-tar",
       dependencies: ["Decompression", "FilterIO", "TarWriter", "VMA", argumentParser],
       swiftSettings: settings),
+    .executableTarget(
+      name: "vma-tap",
+      dependencies: ["ChangedBlocks", "FilterIO", "VMA", argumentParser, system],
+      swiftSettings: settings),
 
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
     .testTarget(name: "VMATests", dependencies: ["MD5", "TestSupport", "VMA"]),
@@ -86,6 +91,7 @@ let package = Package(
     .testTarget(
       name: "ToolTests", dependencies: ["vma-pack", "vma-unpack", "vma-cat", "vma-to-tar"],
       exclude: ["Golden"]),
+    .testTarget(name: "TapTests", dependencies: ["vma-tap"], exclude: ["Programs"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -4,7 +4,11 @@ internal import Glibc
 internal import Synchronization
 
 /// A thread that takes the signals of the process, and shows progress between them.
-enum Signals {
+public enum Signals {
+  // Held while the process dies, so that nothing can be begun any more that would have to be
+  // taken back.
+  private static let taker = Mutex<(@Sendable (Int32) -> Void)?>(nil)
+
   /// Call it before any other thread is started.
   static func start(showingProgress: Bool) {
     // What whoever started us ignores (nohup does) stays ignored.
@@ -15,9 +19,10 @@ enum Signals {
       while true {
         let signal = SignalMask.wait(for: taken, milliseconds: showingProgress ? 250 : nil)
         if let signal, ending.contains(signal) {
-          Cleanup.run()
-          Console.clearStatus()
-          SignalMask.die(of: signal)
+          taker.withLock { taker in
+            guard let taker else { die(of: signal) }
+            taker(signal)
+          }
         } else if signal == SIGUSR1 {
           Console.error(Progress.current.line)
         } else if showingProgress {
@@ -25,6 +30,19 @@ enum Signals {
         }
       }
     }
+  }
+
+  /// From now on the signals that end a run are told to `body`, which must not wait: for a tool
+  /// that has to bring something to an end before it may die, by `die(of:)`.
+  public static func take(_ body: @escaping @Sendable (Int32) -> Void) {
+    taker.withLock { $0 = body }
+  }
+
+  /// Takes everything back and ends the process by the signal.
+  public static func die(of signal: Int32) -> Never {
+    Cleanup.run()
+    Console.clearStatus()
+    SignalMask.die(of: signal)
   }
 }
 

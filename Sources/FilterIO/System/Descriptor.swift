@@ -69,7 +69,7 @@ public struct FileStatus: Sendable {
 
   /// Repeats a call that was interrupted; any other error is thrown as `Errno`.
   @discardableResult
-  private static func retry<Value: BinaryInteger>(_ call: () -> Value) throws(Errno) -> Value {
+  static func retry<Value: BinaryInteger>(_ call: () -> Value) throws(Errno) -> Value {
     while true {
       let value = call()
       if value != -1 { return value }
@@ -79,7 +79,7 @@ public struct FileStatus: Sendable {
 
   /// The same for a call about a path.
   @discardableResult
-  private static func retry(
+  static func retry(
     _ path: FilePath, _ call: (UnsafePointer<CChar>) -> Int32
   ) throws(Errno) -> Int32 {
     try unsafe path.withPlatformString { path in
@@ -89,7 +89,7 @@ public struct FileStatus: Sendable {
 
   /// Repeats a call that was interrupted; any other error is a failure to read or write this file.
   @discardableResult
-  private func io<Value: BinaryInteger>(_ call: () -> Value) throws(Failure) -> Value {
+  func io<Value: BinaryInteger>(_ call: () -> Value) throws(Failure) -> Value {
     do { return try Self.retry(call) } catch { throw Failure(.inputOutput, name, error) }
   }
 
@@ -161,10 +161,15 @@ public struct FileStatus: Sendable {
 
   /// Writes all the bytes of all the ranges (at most 1024), from where they lie.
   public func write(_ buffer: Buffer, _ ranges: [Range<Int>]) throws(Failure) {
+    try write(ranges.map { (buffer, $0) })
+  }
+
+  /// Writes all the bytes of all the pieces (at most 1024), from where they lie.
+  public func write(_ pieces: [(buffer: Buffer, range: Range<Int>)]) throws(Failure) {
     var vectors: [iovec] = unsafe []
-    unsafe vectors.reserveCapacity(ranges.count)
-    for range in ranges {
-      unsafe buffer.withPointer(range) { bytes in
+    unsafe vectors.reserveCapacity(pieces.count)
+    for piece in pieces {
+      unsafe piece.buffer.withPointer(piece.range) { bytes in
         unsafe vectors.append(iovec(iov_base: bytes.baseAddress, iov_len: bytes.count))
       }
     }
@@ -185,7 +190,7 @@ public struct FileStatus: Sendable {
         unsafe vectors[first].iov_len -= written
       }
     }
-    withExtendedLifetime(buffer) {}
+    withExtendedLifetime(pieces) {}
   }
 
   /// Writes all the bytes at `offset`.

@@ -38,7 +38,12 @@ internal import Glibc
 
   public init() {
     unsafe pthread_mutex_init(mutex, nil)
-    unsafe pthread_cond_init(condition, nil)
+    var attributes = pthread_condattr_t()
+    unsafe pthread_condattr_init(&attributes)
+    // So that a limit to waiting is not moved when somebody sets the clock.
+    unsafe pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+    unsafe pthread_cond_init(condition, &attributes)
+    unsafe pthread_condattr_destroy(&attributes)
   }
 
   deinit {
@@ -52,6 +57,12 @@ internal import Glibc
   public func unlock() { unsafe pthread_mutex_unlock(mutex) }
   /// Gives the lock away until `wakeAll` is called; the lock must be held.
   public func wait() { unsafe pthread_cond_wait(condition, mutex) }
+  /// The same, until `uptime` (of `Host`) at the latest.
+  public func wait(until uptime: Double) {
+    let seconds = uptime.rounded(.down)
+    var time = timespec(tv_sec: Int(seconds), tv_nsec: Int((uptime - seconds) * 1e9))
+    unsafe pthread_cond_timedwait(condition, mutex, &time)
+  }
   public func wakeAll() { unsafe pthread_cond_broadcast(condition) }
 }
 
@@ -68,6 +79,11 @@ public enum SignalMask {
   /// Makes writing to a closed pipe an error in this thread, and not the end of the process.
   public static func ignoreBrokenPipes() {
     block([SIGPIPE])
+  }
+
+  /// The same in all threads, those that run already too.
+  public static func ignoreBrokenPipesEverywhere() {
+    _ = Glibc.signal(SIGPIPE, SIG_IGN)
   }
 
   /// Waits for one of the signals, which must be blocked.

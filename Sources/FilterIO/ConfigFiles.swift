@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import VMA
+internal import SystemPackage
+
+/// The configuration files of `-c [NAME=]FILE`.
+public enum ConfigFiles {
+  /// - Throws: status 64 for two of one name, 65 for one that is too long, 66 for one that cannot
+  ///   be opened.
+  public static func read(_ arguments: [String]) throws -> [Config] {
+    var configs: [Config] = []
+    for argument in arguments {
+      let named = NamedValue(argument)
+      guard let name = named.name ?? FilePath(named.value).lastComponent?.string else {
+        throw Failure(.usage, "--config: '\(argument)' names no file")
+      }
+      let config = Config(name: Array(name.utf8), data: try read(file: named.value))
+      guard !configs.contains(where: { $0.name == config.name }) else {
+        throw Failure(.usage, "two configs are called \(name)")
+      }
+      configs.append(config)
+    }
+    return configs
+  }
+
+  private static func read(file path: String) throws -> [UInt8] {
+    let descriptor: Descriptor
+    do {
+      descriptor = try Descriptor.open(FilePath(path), .read)
+    } catch {
+      throw Failure(.noInput, path, error)
+    }
+    if try descriptor.status().kind == .directory { throw Failure(.noInput, path, .isDirectory) }
+    let buffer = Buffer(capacity: Format.maximumBlobSize + 1)
+    var count = 0
+    while count < buffer.capacity {
+      let got = try descriptor.read(into: buffer, count..<buffer.capacity)
+      if got == 0 { break }
+      count += got
+    }
+    guard count <= Format.maximumBlobSize else {
+      throw Failure(
+        .badData, "\(path): is longer than the \(Format.maximumBlobSize) bytes of a config")
+    }
+    return buffer.withBytes(0..<count) { bytes in bytes.indices.map { bytes[$0] } }
+  }
+}

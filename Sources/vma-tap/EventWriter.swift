@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ChangedBlocks
+import FilterIO
+import VMA
+
+/// Writes the event stream: its head, what comes out of the queue, and the end or the abort.
+final class EventWriter: @unchecked Sendable {
+  /// Zeros inside of a cluster are told apart from this length on: a record costs its reader more
+  /// than a few blocks of zeros do.
+  private static let shortestZeroRun = 4 * Format.blockSize
+  /// 1 MiB of data for one call.
+  private static let batchSize = 16
+
+  private let output: Descriptor
+  private let queue: EventQueue
+  private let mailbox: Mailbox
+  private let devices: [Device]
+  // Of the writing thread alone.
+  private var recordCount: UInt64 = 0
+  /// Bytes that were written; to be asked for when the end is.
+  private(set) var byteCount: UInt64 = 0
+
+  // Of both threads.
+  private let monitor = Monitor()
+  private var abortReason: String?
+  private var isAtEnd = true
+
+  init(_ output: Descriptor, _ devices: [Device], _ queue: EventQueue, _ mailbox: Mailbox) {
+    self.output = output
+    self.devices = devices
+    self.queue = queue
+    self.mailbox = mailbox
+  }
+
+  /// Writes the head, and from then on what the queue gives.
+  ///
+  /// - Parameter time: the instant of the backup, in seconds since 1970.
+  func start(configs: [Config], time: Int64) {
+    isAtEnd = false
+    _ = Thread { [self] in
+      do {
+        try writeHead(configs, time)
+        while let batch = queue.next(atMost: Self.batchSize) {
+          try write(batch)
+          queue.recycle(batch)
+        }
+        try writeEnd()
+        mailbox.post(.written)
+      } catch {
+        mailbox.post(.outputFailed(error as? Failure ?? Failure(.inputOutput, "\(error)")))
+      }
+      monitor.lock()
+      isAtEnd = true
+      monitor.wakeAll()
+      monitor.unlock()
+    }
+  }
+
+  /// Drops all that is not written and ends the stream with a record that says why.
+  func abort(_ reason: String) {
+    monitor.lock()
+    abortReason = reason
+    monitor.unlock()
+    queue.discard()
+  }
+
+  /// Gives a reader that still reads the time to take what is on its way.
+  func waitForEnd(milliseconds: Int) {
+    let limit = Host.uptime + Double(milliseconds) / 1000
+    monitor.lock()
+    defer { monitor.unlock() }
+    while !isAtEnd, Host.uptime < limit { monitor.wait(until: limit) }
+  }
+
+  private func writeHead(_ configs: [Config], _ time: Int64) throws {
+    for config in configs { try write(.config, payload: config.name + [0] + config.data) }
+    for device in devices {
+      try write(.device, device: device.id, length: device.size, payload: device.name)
+    }
+    try write(.begin, offset: UInt64(max(time, 0)))
+  }
+
+  private func writeEnd() throws {
+    monitor.lock()
+    let reason = abortReason
+    monitor.unlock()
+    if let reason {
+      try write(.abort, payload: Array(reason.utf8.prefix(1024)))
+    } else {
+      for device in devices { try write(.finish, device: device.id) }
+      try write(.end, offset: recordCount)
+    }
+  }
+
+  /// Writes a record that has no data of a disk.
+  private func write(
+    _ kind: Record.Kind, device: UInt8 = 0, offset: UInt64 = 0, length: UInt64 = 0,
+    payload: [UInt8] = []
+  ) throws {
+    let header = header(
+      kind, device: device, offset: offset, length: length, payloadSize: payload.count)
+    try output.write(header + payload)
+    byteCount += UInt64(header.count + payload.count)
+  }
+
+  private func header(
+    _ kind: Record.Kind, device: UInt8, offset: UInt64, length: UInt64, payloadSize: Int = 0
+  ) -> [UInt8] {
+    defer { recordCount += 1 }
+    return Record(
+      kind, device: device, offset: offset, length: length, payloadSize: payloadSize,
+      sequence: UInt32(truncatingIfNeeded: recordCount)
+    ).bytes
+  }
+
+  private func write(_ batch: [Event]) throws {
+    var pieces: [(buffer: Buffer, range: Range<Int>)] = []
+    for event in batch {
+      switch event {
+      case .zeros(let device, let offset, let length):
+        let buffer = Buffer(capacity: StreamFormat.headerSize)
+        buffer.copy(header(.zeros, device: device, offset: offset, length: length), to: 0)
+        pieces.append((buffer, 0..<StreamFormat.headerSize))
+        Progress.current.add(length)
+      case .data(let cluster):
+        pieces += self.pieces(of: cluster)
+        Progress.current.add(UInt64(cluster.length))
+      }
+    }
+    try output.write(pieces)
+    byteCount += UInt64(pieces.reduce(0) { $0 + $1.range.count })
+  }
+
+  /// The records of a cluster, as they lie in its buffer.
+  ///
+  /// A header stands right before its data: in the headroom, or in zeros that are not written. So
+  /// does the header that tells these zeros; at the end of a cluster it stands in their beginning.
+  private func pieces(of cluster: Cluster) -> [(buffer: Buffer, range: Range<Int>)] {
+    var pieces: [(buffer: Buffer, range: Range<Int>)] = []
+    func tell(_ kind: Record.Kind, _ part: Range<Int>, at place: Int) {
+      let header = header(
+        kind, device: cluster.device, offset: cluster.offset + UInt64(part.lowerBound),
+        length: UInt64(part.count), payloadSize: kind == .oldData ? part.count : 0)
+      cluster.buffer.copy(header, to: place)
+      let size = kind == .oldData ? header.count + part.count : header.count
+      pieces.append((cluster.buffer, place..<place + size))
+    }
+    let headerSize = StreamFormat.headerSize
+    for run in runs(of: cluster) {
+      let start = Cluster.headroom + run.range.lowerBound
+      if !run.isZero {
+        tell(.oldData, run.range, at: start - headerSize)
+      } else if run.range.upperBound == cluster.length {
+        tell(.zeros, run.range, at: start)
+      } else {
+        tell(.zeros, run.range, at: start + run.range.count - 2 * headerSize)
+      }
+    }
+    return pieces
+  }
+
+  /// A cluster in parts that are data and parts that are long runs of zeros.
+  private func runs(of cluster: Cluster) -> [(range: Range<Int>, isZero: Bool)] {
+    var runs: [(range: Range<Int>, isZero: Bool)] = []
+    func append(_ range: Range<Int>, isZero: Bool) {
+      if let last = runs.last, last.isZero == isZero {
+        runs[runs.count - 1].range = last.range.lowerBound..<range.upperBound
+      } else {
+        runs.append((range, isZero))
+      }
+    }
+    for start in stride(from: 0, to: cluster.length, by: Format.blockSize) {
+      let range = start..<min(start + Format.blockSize, cluster.length)
+      let place = Cluster.headroom + start
+      append(range, isZero: cluster.buffer.isZero(place..<place + range.count))
+    }
+    let found = runs
+    runs = []
+    for run in found { append(run.range, isZero: run.isZero && isLong(run.range, cluster)) }
+    return runs
+  }
+
+  private func isLong(_ range: Range<Int>, _ cluster: Cluster) -> Bool {
+    range.count >= Self.shortestZeroRun || range.count == cluster.length
+  }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FilterIO
+
+/// What the threads of a run tell the one that decides.
+enum Message: Sendable {
+  /// Something happened to some job of QEMU.
+  case jobsChanged
+  case connectionLost
+  /// The queue is fuller, or emptier, than it should be.
+  case queueIsFull, queueIsLow
+  /// The stream is written, all of it.
+  case written
+  case outputFailed(Failure)
+  /// QEMU does on its NBD connection what cannot be.
+  case targetFailed(Failure)
+  case signal(Int32)
+}
+
+/// The messages that wait to be read by one thread.
+final class Mailbox: @unchecked Sendable {
+  private let monitor = Monitor()
+  private var messages: [Message] = []
+
+  func post(_ message: Message) {
+    monitor.lock()
+    messages.append(message)
+    monitor.wakeAll()
+    monitor.unlock()
+  }
+
+  /// The next message, waiting for it; nil when time is over.
+  func next(milliseconds: Int) -> Message? {
+    let end = Host.uptime + Double(milliseconds) / 1000
+    monitor.lock()
+    defer { monitor.unlock() }
+    while messages.isEmpty {
+      guard Host.uptime < end else { return nil }
+      monitor.wait(until: end)
+    }
+    return messages.removeFirst()
+  }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FilterIO
+import Synchronization
+import SystemPackage
+import VMA
+
+/// A disk as QEMU writes it to us: which of its clusters have come.
+final class Target: Sendable {
+  let device: Device
+  /// The name of the export.
+  let name: String
+  let clusterCount: Int
+  private let seen: Mutex<[UInt64]>
+  private let missing: Mutex<Int>
+
+  init(_ device: Device, name: String) {
+    self.device = device
+    self.name = name
+    clusterCount = Int(device.size.dividedRoundingUp(by: UInt64(Format.clusterSize)))
+    seen = Mutex([UInt64](repeating: 0, count: (clusterCount + 63) / 64))
+    missing = Mutex(clusterCount)
+  }
+
+  /// Clusters that have not come yet.
+  var missingCount: Int { missing.withLock { $0 } }
+
+  /// Bytes of a cluster; the last one may be short.
+  func length(ofClusterAt offset: UInt64) -> Int {
+    Int(min(UInt64(Format.clusterSize), device.size - offset))
+  }
+
+  /// Takes note of a cluster.
+  ///
+  /// - Returns: whether it came for the first time.
+  func claim(clusterAt offset: UInt64) -> Bool {
+    let cluster = Int(offset / UInt64(Format.clusterSize))
+    let bit: UInt64 = 1 << (cluster % 64)
+    let isNew = seen.withLock { words in
+      defer { words[cluster / 64] |= bit }
+      return words[cluster / 64] & bit == 0
+    }
+    if isNew { missing.withLock { $0 -= 1 } }
+    return isNew
+  }
+}
+
+extension UInt64 {
+  fileprivate func dividedRoundingUp(by divisor: UInt64) -> UInt64 {
+    self / divisor + (isMultiple(of: divisor) ? 0 : 1)
+  }
+}
+
+/// The NBD server that QEMU copies the disks to: one export each, on a socket of its own in a
+/// folder that nobody else can enter.
+final class NBDServer: Sendable {
+  let path: FilePath
+  private let directory: PrivateDirectory
+  private let listener: Descriptor
+  private let connections = Mutex(0)
+
+  /// - Parameter user: who runs QEMU, and has to reach the socket.
+  init(_ targets: [Target], queue: EventQueue, mailbox: Mailbox, user: UInt32?) throws {
+    let parent = Host.environment("TMPDIR") ?? ""
+    // The path has to fit an address of 107 bytes, and QEMU has a working directory of its own.
+    let fits = parent.hasPrefix("/") && parent.utf8.count < 80
+    directory = try PrivateDirectory(
+      in: FilePath(fits ? parent : "/tmp"), prefix: "vma-tap-", files: ["nbd"])
+    path = directory.path.appending("nbd")
+    do {
+      listener = try Descriptor.listen(at: path)
+    } catch {
+      throw Failure(.cannotCreate, path.string, error)
+    }
+    if let user, user != Host.userID { directory.give(to: user) }
+    _ = Thread { [self] in
+      while true {
+        guard let socket = try? listener.accept() else {
+          // Out of descriptors, perhaps: nothing here must end the run.
+          Host.sleep(milliseconds: 50)
+          continue
+        }
+        connections.withLock { $0 += 1 }
+        _ = Thread { [self] in
+          NBDConnection(socket, targets, queue, mailbox).run()
+          connections.withLock { $0 -= 1 }
+        }
+      }
+    }
+  }
+
+  /// How many connections QEMU has.
+  var connectionCount: Int { connections.withLock { $0 } }
+
+  /// Removes the socket; connections stay.
+  func remove() {
+    directory.remove()
+  }
+}
