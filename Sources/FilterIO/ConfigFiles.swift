@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import VMA
 internal import SystemPackage
+public import VMA
 
 /// The configuration files of `-c [NAME=]FILE`.
 public enum ConfigFiles {

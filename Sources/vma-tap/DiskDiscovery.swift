@@ -105,7 +105,8 @@ struct DiskDiscovery {
       guard disk.size > 0, disk.size.isMultiple(of: UInt64(Format.sectorSize)),
         disk.size <= Format.maximumDeviceSize
       else {
-        throw Failure(.badData, "\(disk.device): an archive can't hold a disk of \(disk.size) bytes")
+        throw Failure(
+          .badData, "\(disk.device): an archive can't hold a disk of \(disk.size) bytes")
       }
     }
     return selected
@@ -150,7 +151,8 @@ extension Disk {
     isReadOnly = node.ro
     // A node may have any name; that of the guest's bus says more.
     let bus = self.aliases.first { Self.isBusName($0) }
-    name = Self.name(for: Self.isBusName(device) || device.hasPrefix("drive-") ? device : bus ?? device)
+    name = Self.name(
+      for: Self.isBusName(device) || device.hasPrefix("drive-") ? device : bus ?? device)
   }
 
   /// Proxmox VE's configurations say `scsi0` where its archives say `drive-scsi0`.

@@ -47,10 +47,10 @@ final class EventQueue: @unchecked Sendable {
   private var isFinished = false
   private var isDiscarding = false
 
-  /// - Parameter diskCount: 32 MiB of room for each disk, of which 8 are for the background.
+  /// - Parameter diskCount: 16 MiB of room for each disk, of which 4 are for the background.
   init(diskCount: Int, mailbox: Mailbox) {
     self.mailbox = mailbox
-    limit = diskCount * (32 << 20)
+    limit = max(diskCount, 2) * (16 << 20)
     highMark = limit / 4
     lowMark = limit / 16
   }

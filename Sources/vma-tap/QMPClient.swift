@@ -57,7 +57,8 @@ final class QMPClient: @unchecked Sendable {
     }
     struct Greeting: Decodable {
       struct Content: Decodable {}
-      var QMP: Content
+      var qmp: Content
+      enum CodingKeys: String, CodingKey { case qmp = "QMP" }
     }
     guard let greeting = try? lines.next(),
       (try? JSONDecoder().decode(Greeting.self, from: greeting)) != nil

@@ -9,7 +9,7 @@ import json
 import struct
 import sys
 
-from writes import MARK, replay
+from writes import mark, replay
 
 
 def fail(reason):
@@ -98,33 +98,33 @@ if ended and len(sys.argv) > 3:
     # In the order in which the guest writes to them.
     ordered = sorted(disks.values(), key=lambda disk: list(bases).index(disk.name))
     sizes = [disk.size for disk in ordered]
+    seed = None if sys.argv[2] == "-" else int(sys.argv[2])
     for place, disk in enumerate(ordered):
         if not all(disk.seen):
             fail(f"{disk.name}: sector {disk.seen.index(0)} is missing")
         with open(bases[disk.name], "rb") as file:
             expected = bytearray(file.read())
-        if sys.argv[2] != "-":
+        if seed is not None:
             # The last write before the instant is whole on the disk: nothing came after it.
             number = 0
             for start in range(0, disk.size, 512):
                 sector = disk.image[start:start + 512]
                 word = int.from_bytes(sector[:8], "big")
-                if word >> 48 == MARK >> 48 and sector == sector[:8] * 64:
-                    number = max(number, word ^ MARK)
+                if word >> 32 == mark(seed) >> 32 and sector == sector[:8] * 64:
+                    number = max(number, word ^ mark(seed))
             # Writes of zeros carry no number: there may be some after the last that does.
             candidates = range(number, number + 30)
         else:
             candidates = [0]
         digest = hashlib.sha256(disk.image).digest()
         found = []
-        seed = None if sys.argv[2] == "-" else int(sys.argv[2])
         for count, image in replay(expected, place, seed, sizes, candidates[-1]):
             if count in candidates and hashlib.sha256(image).digest() == digest:
                 found.append(count)
         if not found:
             fail(f"{disk.name}: shows no instant, the last write is {candidates[0]}")
         result["numbers"].append(found)
-    if len(sizes) == 2 and sys.argv[2] != "-":
+    if len(sizes) == 2 and seed is not None:
         a, b = result["numbers"]
         if not any(x - y in (0, 1) for x in a for y in b):
             fail(f"the disks show different instants: {a}, {b}")

@@ -28,7 +28,7 @@ for number, step in enumerate(writes(seed, sizes), 1):
             if is_zero:
                 handle.zero(length, offset)
             else:
-                handle.pwrite(pattern(number, length), offset)
+                handle.pwrite(pattern(seed, number, length), offset)
         except nbd.Error as error:
             errors.append(str(error))
         latencies.append((time.monotonic() - begin, number))

@@ -6,11 +6,14 @@ writes up to some n, and disk b those up to n or n - 1.
 """
 import random
 
-MARK = 0xC0DE << 48
+
+def mark(seed):
+    """What the upper half of each word of a write is."""
+    return 0xC0DE << 48 | seed << 32
 
 
-def pattern(number, length):
-    return (MARK | number).to_bytes(8, "big") * (length // 8)
+def pattern(seed, number, length):
+    return (mark(seed) | number).to_bytes(8, "big") * (length // 8)
 
 
 def writes(seed, sizes):
@@ -33,5 +36,5 @@ def replay(image, disk, seed, sizes, last):
     yield 0, image
     for number, step in zip(range(1, last + 1), writes(seed, sizes) if last else []):
         offset, length, is_zero = step[disk]
-        image[offset:offset + length] = bytes(length) if is_zero else pattern(number, length)
+        image[offset:offset + length] = bytes(length) if is_zero else pattern(seed, number, length)
         yield number, image

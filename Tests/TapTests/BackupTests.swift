@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Testing
+
+@Suite(
+  "A backup shows all disks at one instant", .serialized,
+  .enabled(
+    if: Programs.hasGuest, "needs qemu-storage-daemon (qemu-system-common) and python3-libnbd"))
+struct BackupTests {
+  @Test(arguments: 0..<5)
+  func `ten backups each, while a guest writes to both disks`(group: Int) throws {
+    let machine = try Machine()
+    for seed in group * 10..<group * 10 + 10 {
+      // Every third reader is slow, so that most of the backup waits for it.
+      let sink = seed % 3 == 0 ? "| \(Programs.python) $P/sink.py 30" : ""
+      let guest = try machine.withGuest(seed: seed) {
+        let run = try machine.sh(
+          "vma-tap --qmp vm.qmp \(sink) > events; exit ${PIPESTATUS[0]}")
+        #expect(run.status == 0 && run.errors == "", "\(run.errors)")
+      }
+      #expect(guest.errors == [])
+      let stream = try machine.check("events", seed: "\(seed)")
+      #expect(stream.ended)
+      #expect(stream.names == ["a", "b"])
+      try machine.expectNothingLeft()
+    }
+  }
+
+  @Test func `a reader that stops for some seconds is met by pausing, not by failing`() throws {
+    let machine = try Machine()
+    let guest = try machine.withGuest(seed: 99, pause: 0.01) {
+      let run = try machine.sh(
+        """
+        vma-tap -v --qmp vm.qmp | (head -c 2000000; sleep 4; cat) > events
+        exit ${PIPESTATUS[0]}
+        """)
+      #expect(run.status == 0)
+      #expect(run.errors.contains("paused 1 times"), "\(run.errors)")
+    }
+    #expect(guest.errors == [])
+    // The guest's writes go on while nobody reads.
+    #expect(guest.worst < 2, "\(guest)")
+    #expect(try machine.check("events", seed: "99").ended)
+    try machine.expectNothingLeft()
+  }
+
+  @Test func `configs, names and the time are told`() throws {
+    let machine = try Machine()
+    try machine.keepBases()
+    let before = Int(Date().timeIntervalSince1970)
+    let run = try machine.sh(
+      """
+      echo 'cores: 2' > qemu-server.conf
+      vma-tap --qmp vm.qmp -c qemu-server.conf -c fw=qemu-server.conf -d b=drive-efidisk0 \
+      -d a=x > events
+      """)
+    #expect(run.status == 0 && run.errors == "", "\(run.errors)")
+    let stream = try machine.check("events", seed: "-", a: "x", b: "drive-efidisk0")
+    #expect(stream.names == ["drive-efidisk0", "x"])
+    #expect(stream.configs == ["qemu-server.conf": "cores: 2\n", "fw": "cores: 2\n"])
+    #expect((before...before + 10).contains(stream.begin ?? 0))
+  }
+
+  @Test func `two backups at once`() throws {
+    let machine = try Machine()
+    let guest = try machine.withGuest(seed: 5) {
+      let run = try machine.sh(
+        """
+        vma-tap --qmp vm.qmp > one & first=$!
+        sleep 0.01
+        vma-tap --qmp second.qmp > two; second=$?
+        wait $first; echo $? $second
+        """)
+      #expect(run.output.trimmed == "0 0", "\(run.errors)")
+    }
+    #expect(guest.errors == [])
+    #expect(try machine.check("one", seed: "5").ended)
+    #expect(try machine.check("two", seed: "5").ended)
+    try machine.expectNothingLeft()
+  }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Glibc
+import Testing
+
+@Suite(
+  "Whatever happens to the tap, the guest sees nothing of it", .serialized,
+  .enabled(
+    if: Programs.hasGuest, "needs qemu-storage-daemon (qemu-system-common) and python3-libnbd"))
+struct FaultTests {
+  let machine: Machine
+
+  init() throws { machine = try Machine(megabytes: 96) }
+
+  /// Starts a backup that stands still after 2 MB, until its reader goes on.
+  private func standing(seconds: Double = 3) -> String {
+    """
+    mkfifo pipe
+    (head -c 2000000; sleep \(seconds); cat) < pipe > events & reader=$!
+    vma-tap --qmp vm.qmp > pipe 2> stderr & tap=$!
+    sleep 0.7
+    """
+  }
+
+  /// Runs a script beside the guest.
+  ///
+  /// - Parameter status: what the script prints: the exit status of the tap.
+  private func expect(
+    _ script: String, status: Int32, sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    let guest = try machine.withGuest(seed: 1, pause: 0.001) {
+      let run = try machine.sh(script)
+      #expect(run.output.trimmed == "\(status)", "\(run.errors)", sourceLocation: sourceLocation)
+    }
+    #expect(guest.errors == [], sourceLocation: sourceLocation)
+    #expect(guest.worst < 2, "\(guest)", sourceLocation: sourceLocation)
+    try machine.expectNothingLeft(sourceLocation: sourceLocation)
+    if FileManager.default.fileExists(atPath: machine.path + "/events") {
+      let ended = try machine.sh(
+        "\(Programs.python) -c 'import sys; print(open(\"events\", \"rb\").read()[-28:-27])'")
+      #expect(ended.output.trimmed != "b'E'", sourceLocation: sourceLocation)
+    }
+  }
+
+  @Test func `the reader goes away`() throws {
+    try expect(
+      "vma-tap --qmp vm.qmp 2> stderr | head -c 3000000 > events; echo ${PIPESTATUS[0]}",
+      status: 74)
+  }
+
+  @Test func `the reader and standard error go away`() throws {
+    try expect(
+      "(vma-tap --qmp vm.qmp 2>&1; echo $? > code) | head -c 3000000 > events; cat code",
+      status: 74)
+  }
+
+  @Test func `the disk is full`() throws {
+    try expect("vma-tap --qmp vm.qmp > /dev/full 2> stderr; echo $?", status: 74)
+    let message = try String(contentsOfFile: machine.path + "/stderr", encoding: .utf8)
+    #expect(message == "vma-tap: standard output: No space left on device\n")
+  }
+
+  @Test(arguments: [SIGTERM, SIGINT, SIGHUP])
+  func `a signal`(number: Int32) throws {
+    // A shell lets its background jobs ignore SIGINT; env(1) takes that back.
+    let script = standing(seconds: 1.2).replacingOccurrences(
+      of: "vma-tap --qmp", with: "env --default-signal=INT vma-tap --qmp")
+    try expect(
+      "\(script)\nkill -\(number) $tap; wait $tap; echo $?; wait $reader", status: 128 + number)
+    let stream = try machine.sh("tail -c 18 events").output
+    #expect(stream.hasSuffix("ended by signal \(number)"))
+  }
+
+  @Test func `a signal while the end of the stream waits for its reader`() throws {
+    try machine.sh("truncate -s 1M a.raw b.raw")
+    try expect("\(standing())\nkill -TERM $tap; wait $tap; echo $?; wait $reader", status: 143)
+  }
+
+  @Test func `somebody cancels the backup`() throws {
+    try expect(
+      """
+      \(standing())
+      q() { \(Programs.python) $P/qmp.py second.qmp "$@"; }
+      job=$(q query-jobs | grep -o 'vmatap[^"]*' | head -n 1)
+      q job-cancel "{\\"id\\":\\"$job\\"}" > cancel; wait $tap; echo $?; wait $reader
+      """, status: 74)
+    let message = try String(contentsOfFile: machine.path + "/stderr", encoding: .utf8)
+    #expect(message.contains("cancelled in QEMU"))
+  }
+
+  @Test(arguments: ["kill -KILL", "kill -TERM", "quit"])
+  func `QEMU goes away`(how: String) throws {
+    let end =
+      how == "quit"
+      ? "\(Programs.python) $P/qmp.py second.qmp quit > quit" : "\(how) \(machine.processID)"
+    let run = try machine.sh(
+      "\(standing())\n\(end); wait $tap; echo $?; wait $reader; cat stderr >&2"
+    )
+    #expect(run.output.trimmed == "74", "\(run.errors)")
+    #expect(run.errors.split(separator: "\n").count == 1, "\(run.errors)")
+    let found = try machine.sh(
+      "\(Programs.python) $P/check.py events - | grep -c '\"ended\": true'")
+    #expect(found.output.trimmed == "0")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: machine.temporary) == [])
+  }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Glibc
+import Testing
+
+/// The programs of these tests, and what they need.
+enum Programs {
+  static let directory =
+    URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent().path + "/Programs"
+
+  /// Where the tools lie: beside the test binary.
+  static let tools: String = {
+    let link = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    return URL(fileURLWithPath: link ?? CommandLine.arguments[0]).deletingLastPathComponent().path
+  }()
+
+  /// Debian's own Python, which sees the package python3-libnbd.
+  static let python = "/usr/bin/python3"
+
+  private static func has(_ script: String) -> Bool {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
+    process.arguments = ["-c", "(\(script)) >/dev/null 2>&1"]
+    guard (try? process.run()) != nil else { return false }
+    process.waitUntilExit()
+    return process.terminationStatus == 0
+  }
+
+  static let hasDaemon = has("command -v qemu-storage-daemon")
+  static let hasSystem = has("command -v qemu-system-x86_64")
+  static let hasGuest = hasDaemon && has("\(python) -c 'import nbd'")
+}
+
+/// A process of a test, its output in memory.
+final class Child {
+  let process = Process()
+  private let output = Pipe()
+  private let input = Pipe()
+  private let errors: String
+
+  init(_ arguments: [String], in directory: String, temporary: String) throws {
+    errors = directory + "/stderr-\(UInt32.random(in: 0 ... .max))"
+    _ = FileManager.default.createFile(atPath: errors, contents: nil)
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = arguments
+    process.currentDirectoryURL = URL(fileURLWithPath: directory)
+    var environment = ProcessInfo.processInfo.environment
+    environment["PATH"] = Programs.tools + ":" + (environment["PATH"] ?? "/usr/bin:/bin")
+    environment["TMPDIR"] = temporary
+    environment["P"] = Programs.directory
+    process.environment = environment
+    process.standardInput = input
+    process.standardOutput = output
+    process.standardError = FileHandle(forWritingAtPath: errors)
+    try process.run()
+  }
+
+  func closeInput() { try? input.fileHandleForWriting.close() }
+
+  /// Its next bytes of output, waiting for them.
+  func readSome() -> Data { output.fileHandleForReading.availableData }
+
+  /// Waits for its end, and ends it itself when that takes too long.
+  func finish(atMost seconds: Int = 60) -> (status: Int32, output: String, errors: String) {
+    let process = process
+    let watch = DispatchWorkItem { kill(process.processIdentifier, SIGKILL) }
+    DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(seconds), execute: watch)
+    let data = output.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    watch.cancel()
+    let text = (try? String(contentsOfFile: errors, encoding: .utf8)) ?? ""
+    return (process.terminationStatus, String(decoding: data, as: UTF8.self), text)
+  }
+}
