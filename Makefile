@@ -9,7 +9,7 @@ bashdir = $(PREFIX)/share/bash-completion/completions
 zshdir = $(PREFIX)/share/zsh/site-functions
 fishdir = $(PREFIX)/share/fish/vendor_completions.d
 
-TOOLS = vma-pack vma-unpack vma-cat vma-to-tar
+TOOLS = vma-pack vma-unpack vma-cat vma-to-tar vma-tap
 SWIFT ?= swift
 # Static: an installed tool needs no Swift on its machine. lld leaves out what is never called.
 RELEASE = -c release --static-swift-stdlib -Xswiftc -use-ld=lld \

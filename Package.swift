@@ -89,7 +89,8 @@ let package = Package(
       name: "PackTests",
       dependencies: ["ChangedBlocks", "FilterIO", "TestSupport", "VMA", "vma-pack"]),
     .testTarget(
-      name: "ToolTests", dependencies: ["vma-pack", "vma-unpack", "vma-cat", "vma-to-tar"],
+      name: "ToolTests",
+      dependencies: ["vma-pack", "vma-unpack", "vma-cat", "vma-to-tar", "vma-tap"],
       exclude: ["Golden"]),
     .testTarget(name: "TapTests", dependencies: ["vma-tap"], exclude: ["Programs"]),
   ],

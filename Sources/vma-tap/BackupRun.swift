@@ -119,6 +119,7 @@ final class BackupRun {
         try jobs.pause(client, true)
       case .queueIsLow: try jobs.pause(client, false)
       case .connectionLost: throw QMPLost()
+      case .shutdown: throw Failure(.inputOutput, "QEMU is shut down")
       case .outputFailed(let failure), .targetFailed(let failure): throw failure
       case .signal(let signal): throw Interruption(signal: signal)
       case .written: break

@@ -7,6 +7,8 @@ enum Message: Sendable {
   /// Something happened to some job of QEMU.
   case jobsChanged
   case connectionLost
+  /// QEMU ends, and waits for its writes to be answered.
+  case shutdown
   /// The queue is fuller, or emptier, than it should be.
   case queueIsFull, queueIsLow
   /// The stream is written, all of it.

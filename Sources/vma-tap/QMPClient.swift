@@ -23,6 +23,11 @@ final class QMPClient: @unchecked Sendable {
     var error: QMPError?
   }
 
+  private struct Event: Decodable {
+    struct Details: Decodable { var reason: String? }
+    var data: Details?
+  }
+
   private struct Reply<Value: Decodable>: Decodable {
     var `return`: Value
   }
@@ -135,6 +140,10 @@ final class QMPClient: @unchecked Sendable {
       if let event = envelope.event {
         if event == "JOB_STATUS_CHANGE" || event.hasPrefix("BLOCK_JOB_") {
           mailbox.post(.jobsChanged)
+        } else if event == "SHUTDOWN" {
+          // A guest that turns itself off may leave QEMU and its disks there.
+          let details = try? JSONDecoder().decode(Event.self, from: line)
+          if details?.data?.reason?.hasPrefix("host-") == true { mailbox.post(.shutdown) }
         }
       } else if let id = envelope.id {
         monitor.lock()

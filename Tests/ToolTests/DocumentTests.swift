@@ -103,6 +103,7 @@ struct DocumentTests {
     ),
     (.cat, ["--offset", "--length", "--tmpdir"]),
     (.toTar, ["-d", "--format", "--no-sparse", "--layout", "--prefix", "--tmpdir", "-o", "-f"]),
+    (.tap, ["--qmp", "-d", "--device", "-c", "--config", "--list"]),
   ])
   func `every option of the contract is there`(tool: Tool, options: [String]) throws {
     let common = [

@@ -10,6 +10,7 @@ enum Tool: String, CaseIterable, Sendable, CustomTestStringConvertible {
   case unpack = "vma-unpack"
   case cat = "vma-cat"
   case toTar = "vma-to-tar"
+  case tap = "vma-tap"
 
   var testDescription: String { rawValue }
   var path: String { Tool.directory + "/" + rawValue }
