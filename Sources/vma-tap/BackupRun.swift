@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import FilterIO
+import Synchronization
 import SystemPackage
 import VMA
 
@@ -15,7 +16,15 @@ import VMA
 /// 3. However the run goes, all jobs are ended and all nodes removed before the process ends.
 /// 4. The end of the stream is written only after all jobs have ended without an error and each
 ///    cluster has come.
-final class BackupRun {
+final class BackupRun: @unchecked Sendable {
+  private enum Phase {
+    case copying
+    /// Something has happened that makes the backup fail; a message says what.
+    case failing
+    /// All data is there, and has only to be written.
+    case copied
+  }
+
   /// A signal that ends the run.
   private struct Interruption: Error {
     var signal: Int32
@@ -24,6 +33,7 @@ final class BackupRun {
   /// For another client of the monitor to go away, in milliseconds.
   static let patience: Int32 = 5000
 
+  // What changes is of the main thread alone, but for what has a lock.
   private let monitorPath: String
   private let mailbox: Mailbox
   private var client: QMPClient
@@ -33,6 +43,7 @@ final class BackupRun {
   private let server: NBDServer
   private let writer: EventWriter
   private let configs: [Config]
+  private let phase = Mutex(Phase.copying)
 
   /// How often the copying in the background had to wait for the reader of the stream.
   private(set) var pauseCount = 0
@@ -65,6 +76,7 @@ final class BackupRun {
   func run() throws {
     SignalMask.ignoreBrokenPipesEverywhere()
     let schema = try? Schema(client)
+    mailbox.observe { [self] in observe($0) }
     Signals.take { [mailbox] in mailbox.post(.signal($0)) }
     var outcome = Result {
       try start(schema)
@@ -80,6 +92,28 @@ final class BackupRun {
     writer.waitForEnd(milliseconds: 1000)
     if let interruption = error as? Interruption { Signals.die(of: interruption.signal) }
     throw Self.failure(error)
+  }
+
+  /// Lets QEMU's writes go at once when the backup has failed. It may be that they wait for room,
+  /// QEMU for them, and we for QEMU's answer to a command.
+  private func observe(_ message: Message) {
+    switch message {
+    case .signal, .shutdown, .outputFailed, .targetFailed:
+      phase.withLock {
+        guard $0 == .copying else { return }
+        $0 = .failing
+        queue.discard()
+      }
+    default: break
+    }
+  }
+
+  /// - Returns: whether nothing had failed until now, after which nothing can.
+  private func isCopied() -> Bool {
+    phase.withLock {
+      if $0 == .copying { $0 = .copied }
+      return $0 == .copied
+    }
   }
 
   /// From now on what QEMU writes is dropped.
@@ -99,6 +133,7 @@ final class BackupRun {
 
   private func start(_ schema: Schema?) throws {
     do {
+      try clearDead()
       try jobs.addNodes(client, serverPath: server.path.string)
       // Before the transaction, so that the pipe behind can never be what its answer waits for.
       writer.start(configs: configs, time: Host.now)
@@ -108,12 +143,21 @@ final class BackupRun {
     }
   }
 
+  /// Takes out of QEMU what runs that were killed have left.
+  private func clearDead() throws {
+    for dead in try Jobs.dead(client) {
+      Console.warn("a run that was killed has left a backup in QEMU; it is cancelled")
+      let limit = Host.uptime + 10
+      while try !dead.clear(client), Host.uptime < limit { Host.sleep(milliseconds: 10) }
+    }
+  }
+
   /// Waits until all jobs have ended well.
   private func watch() throws {
     while true {
       // Events tell when to look; a look now and then makes up for one that was missed.
       switch mailbox.next(milliseconds: 1000) {
-      case .jobsChanged, nil: if try haveJobsEnded() { return }
+      case .jobsChanged, nil: if try haveJobsEnded(), isCopied() { return }
       case .queueIsFull:
         pauseCount += 1
         try jobs.pause(client, true)
@@ -145,7 +189,8 @@ final class BackupRun {
       throw Failure(
         .inputOutput, "\(jobs.disks[index].device): the backup was cancelled in QEMU")
     }
-    for (disk, target) in zip(jobs.disks, targets) where target.missingCount > 0 {
+    for (disk, target) in zip(jobs.disks, targets)
+    where target.missingCount > 0 && !queue.isDiscarded {
       throw Failure(
         .general, "\(disk.device): QEMU has left out \(target.missingCount) clusters")
     }

@@ -47,6 +47,13 @@ final class EventQueue: @unchecked Sendable {
   private var isFinished = false
   private var isDiscarding = false
 
+  /// Whether the rest is dropped, or has been.
+  var isDiscarded: Bool {
+    monitor.lock()
+    defer { monitor.unlock() }
+    return isDiscarding
+  }
+
   /// - Parameter diskCount: 16 MiB of room for each disk, of which 4 are for the background.
   init(diskCount: Int, mailbox: Mailbox) {
     self.mailbox = mailbox

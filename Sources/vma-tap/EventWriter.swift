@@ -61,6 +61,7 @@ final class EventWriter: @unchecked Sendable {
   func abort(_ reason: String) {
     monitor.lock()
     abortReason = reason
+    monitor.wakeAll()
     monitor.unlock()
     queue.discard()
   }
@@ -82,15 +83,17 @@ final class EventWriter: @unchecked Sendable {
   }
 
   private func writeEnd() throws {
-    monitor.lock()
-    let reason = abortReason
-    monitor.unlock()
-    if let reason {
-      try write(.abort, payload: Array(reason.utf8.prefix(1024)))
-    } else {
+    guard queue.isDiscarded else {
       for device in devices { try write(.finish, device: device.id) }
-      try write(.end, offset: recordCount)
+      return try write(.end, offset: recordCount)
     }
+    // What was dropped is missing in the stream: it must not end as if it were whole. The reason
+    // may be known a little later than that there is one.
+    monitor.lock()
+    while abortReason == nil { monitor.wait() }
+    let reason = abortReason ?? ""
+    monitor.unlock()
+    try write(.abort, payload: Array(reason.utf8.prefix(1024)))
   }
 
   /// Writes a record that has no data of a disk.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import FilterIO
+import SystemPackage
 
 /// The jobs and nodes that one run has in QEMU, all with a name that no other run has, so that they
 /// can be found again over another connection, and by a person.
@@ -14,8 +15,16 @@ struct Jobs {
 
   private struct Node: Decodable {
     var nodeName: String?
-    enum CodingKeys: String, CodingKey { case nodeName = "node-name" }
+    /// Of one of ours: `nbd+unix:///disk1?socket=/tmp/vma-tap-a1b2c3/nbd`.
+    var file: String
+    enum CodingKeys: String, CodingKey {
+      case nodeName = "node-name"
+      case file
+    }
   }
+
+  /// What the names of all runs begin with.
+  private static let family = "vmatap-"
 
   /// Small requests, and few: what a write of the guest may have to wait behind. Half a megabyte,
   /// where the default is 64 MiB.
@@ -28,7 +37,36 @@ struct Jobs {
     self.disks = disks
     // A name of a node has 31 characters at most.
     let random = String(UInt32.random(in: .min ... .max), radix: 36)
-    prefix = "vmatap-\(Host.processID)-\(random)-"
+    prefix = "\(Self.family)\(Host.processID)-\(random)-"
+  }
+
+  private init(prefix: String) {
+    disks = []
+    self.prefix = prefix
+  }
+
+  /// The runs that were killed: nobody listens any more where their nodes lead.
+  ///
+  /// A job of such a run may stand paused, not noticing, while each write of the guest to a place
+  /// that it has not copied fails.
+  static func dead(_ client: QMPClient) throws -> [Jobs] {
+    let nodes = try client.execute("query-named-block-nodes", returning: [Node].self)
+    let prefixes = nodes.compactMap { node -> String? in
+      guard let name = node.nodeName, name.hasPrefix(family), let end = name.lastIndex(of: "-"),
+        let path = node.file.split(separator: "socket=").last, isDead(FilePath(String(path)))
+      else { return nil }
+      return String(name[...end])
+    }
+    return Set(prefixes).map { Jobs(prefix: $0) }
+  }
+
+  private static func isDead(_ socket: FilePath) -> Bool {
+    do {
+      _ = try Descriptor.connect(to: socket)
+      return false
+    } catch {
+      return error == .connectionRefused || error == .noSuchFileOrDirectory
+    }
   }
 
   func jobID(_ index: Int) -> String { "\(prefix)j\(index + 1)" }

@@ -23,8 +23,21 @@ enum Message: Sendable {
 final class Mailbox: @unchecked Sendable {
   private let monitor = Monitor()
   private var messages: [Message] = []
+  private var observer: (@Sendable (Message) -> Void)?
+
+  /// Shows each message to `body` before it is posted, in the thread that posts it: the one that
+  /// reads them may be waiting for QEMU just then.
+  func observe(_ body: @escaping @Sendable (Message) -> Void) {
+    monitor.lock()
+    observer = body
+    monitor.unlock()
+  }
 
   func post(_ message: Message) {
+    monitor.lock()
+    let observer = observer
+    monitor.unlock()
+    observer?(message)
     monitor.lock()
     messages.append(message)
     monitor.wakeAll()

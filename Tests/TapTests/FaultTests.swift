@@ -90,6 +90,35 @@ struct FaultTests {
     #expect(message.contains("cancelled in QEMU"))
   }
 
+  @Test func `the monitor is lost and comes back`() throws {
+    let proxy = "\(Programs.python) $P/proxy.py proxy.qmp vm.qmp & proxy=$!; sleep 0.3"
+    let script = standing(seconds: 5).replacingOccurrences(of: "--qmp vm", with: "--qmp proxy")
+    try expect(
+      """
+      \(proxy)
+      \(script)
+      kill -KILL $proxy; sleep 1
+      kill -0 $tap || echo gone
+      \(proxy)
+      wait $tap; echo $?; kill $reader
+      """, status: 74)
+  }
+
+  @Test func `a tap that was killed is not in the way of the next`() throws {
+    let run = try machine.sh("\(standing())\nkill -KILL $tap; wait $tap; echo $?; wait $reader")
+    #expect(run.output.trimmed == "137")
+    #expect(try machine.leftovers() != "[]")
+    let next = try machine.sh("vma-tap --qmp vm.qmp > events")
+    #expect(next.status == 0 && next.errors.contains("run that was killed"), "\(next.errors)")
+    try machine.expectNothingLeft(in: 1)
+    let guest = try machine.withGuest(seed: 3) {
+      let run = try machine.sh("vma-tap --qmp vm.qmp > events")
+      #expect(run.status == 0 && run.errors == "", "\(run.errors)")
+    }
+    #expect(guest.errors == [])
+    #expect(try machine.check("events", seed: "3").ended)
+  }
+
   @Test(arguments: ["kill -KILL", "quit"])
   func `QEMU goes away`(how: String) throws {
     let end =

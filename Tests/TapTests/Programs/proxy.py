@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""proxy.py FROM TO: passes one connection on, until it is killed."""
+import os
+import socket
+import sys
+import threading
+
+if os.path.exists(sys.argv[1]):
+    os.unlink(sys.argv[1])
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+client = server.accept()[0]
+target = socket.socket(socket.AF_UNIX)
+target.connect(sys.argv[2])
+
+
+def copy(source, sink):
+    while data := source.recv(65536):
+        sink.sendall(data)
+    os._exit(0)
+
+
+threading.Thread(target=copy, args=(client, target)).start()
+copy(target, client)
