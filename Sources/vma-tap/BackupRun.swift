@@ -133,22 +133,12 @@ final class BackupRun: @unchecked Sendable {
 
   private func start(_ schema: Schema?) throws {
     do {
-      try clearDead()
       try jobs.addNodes(client, serverPath: server.path.string)
       // Before the transaction, so that the pipe behind can never be what its answer waits for.
       writer.start(configs: configs, time: Host.now)
       try jobs.start(client, schema: schema)
     } catch let error as QMPError {
       throw Failure(.general, "QEMU does not start the backup: \(error.desc)")
-    }
-  }
-
-  /// Takes out of QEMU what runs that were killed have left.
-  private func clearDead() throws {
-    for dead in try Jobs.dead(client) {
-      Console.warn("a run that was killed has left a backup in QEMU; it is cancelled")
-      let limit = Host.uptime + 10
-      while try !dead.clear(client), Host.uptime < limit { Host.sleep(milliseconds: 10) }
     }
   }
 

@@ -45,11 +45,20 @@ struct Jobs {
     self.prefix = prefix
   }
 
-  /// The runs that were killed: nobody listens any more where their nodes lead.
+  /// Takes out of QEMU what runs that were killed have left.
   ///
   /// A job of such a run may stand paused, not noticing, while each write of the guest to a place
   /// that it has not copied fails.
-  static func dead(_ client: QMPClient) throws -> [Jobs] {
+  static func clearDead(_ client: QMPClient) throws {
+    for jobs in try dead(client) {
+      Console.warn("a run that was killed has left a backup in QEMU; it is cancelled")
+      let limit = Host.uptime + 10
+      while try !jobs.clear(client), Host.uptime < limit { Host.sleep(milliseconds: 10) }
+    }
+  }
+
+  /// The runs that were killed: nobody listens any more where their nodes lead.
+  private static func dead(_ client: QMPClient) throws -> [Jobs] {
     let nodes = try client.execute("query-named-block-nodes", returning: [Node].self)
     let prefixes = nodes.compactMap { node -> String? in
       guard let name = node.nodeName, name.hasPrefix(family), let end = name.lastIndex(of: "-"),

@@ -58,6 +58,8 @@ struct VMATap: Filter {
     let client = try QMPClient(qmp, mailbox: mailbox, patience: BackupRun.patience)
     let discovery: DiskDiscovery
     do {
+      // First: a running backup hides the nodes that are exported.
+      if !list { try Jobs.clearDead(client) }
       discovery = try DiskDiscovery(client)
     } catch {
       throw Failure(.noInput, "\(qmp): \(QMPClient.words(of: error))")

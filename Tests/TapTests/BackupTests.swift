@@ -63,14 +63,15 @@ struct BackupTests {
   }
 
   @Test func `two backups at once`() throws {
-    let machine = try Machine()
-    let guest = try machine.withGuest(seed: 5) {
+    let machine = try Machine(megabytes: 64)
+    let guest = try machine.withGuest(seed: 5, pause: 0.05) {
       let run = try machine.sh(
         """
-        vma-tap --qmp vm.qmp > one & first=$!
-        sleep 0.01
-        vma-tap --qmp second.qmp > two; second=$?
-        wait $first; echo $? $second
+        mkfifo pipe; (head -c 1000000; sleep 2; cat) < pipe > one & reader=$!
+        vma-tap --qmp vm.qmp > pipe & first=$!
+        sleep 0.5
+        vma-tap --qmp second.qmp -d a -d b > two; second=$?
+        wait $first; echo $? $second; wait $reader
         """)
       #expect(run.output.trimmed == "0 0", "\(run.errors)")
     }
