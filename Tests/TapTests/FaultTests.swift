@@ -90,6 +90,19 @@ struct FaultTests {
     #expect(message.contains("cancelled in QEMU"))
   }
 
+  @Test func `a disk cannot be read`() throws {
+    try expect(
+      """
+      cp b.raw bad.raw
+      \(Programs.python) $P/qmp.py second.qmp blockdev-add '{"driver":"raw","node-name":"bad",
+        "file":{"driver":"blkdebug","image":{"driver":"file","filename":"bad.raw"},
+        "inject-error":[{"event":"none","iotype":"read","errno":5,"sector":4096}]}}' > added
+      vma-tap --qmp vm.qmp -d a -d bad > events 2> stderr; echo $?
+      """, status: 74)
+    let message = try String(contentsOfFile: machine.path + "/stderr", encoding: .utf8)
+    #expect(message == "vma-tap: bad: QEMU's job has failed: Input/output error\n")
+  }
+
   @Test func `the monitor is lost and comes back`() throws {
     let proxy = "\(Programs.python) $P/proxy.py proxy.qmp vm.qmp & proxy=$!; sleep 0.3"
     let script = standing(seconds: 5).replacingOccurrences(of: "--qmp vm", with: "--qmp proxy")
