@@ -53,7 +53,7 @@ final class QMPClient: @unchecked Sendable {
     do {
       socket = try Descriptor.connect(to: FilePath(path))
       lines = LineReader(socket)
-      guard try socket.waitToRead(milliseconds: patience) else {
+      guard socket.isReadable(within: patience) else {
         throw Failure(
           .noInput, "\(path): no greeting; the monitor is busy with another client or is not QMP")
       }

@@ -39,14 +39,6 @@ extension Descriptor {
     return Descriptor(raw: raw, name: name)
   }
 
-  /// Waits until there is something to read, or the other side has closed.
-  ///
-  /// - Returns: whether there is, before the time was over.
-  public func waitToRead(milliseconds: Int32) throws(Errno) -> Bool {
-    var entry = pollfd(fd: raw, events: Int16(POLLIN), revents: 0)
-    return try Self.retry { unsafe poll(&entry, 1, milliseconds) } > 0
-  }
-
   /// Ends a connection in both directions; whoever waits in it is told.
   public func shutDown() {
     _ = shutdown(raw, Int32(SHUT_RDWR))
