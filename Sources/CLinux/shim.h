@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -75,12 +74,4 @@ static inline int linux_status_flags(int fd) { return fcntl(fd, F_GETFL); }
 
 static inline int linux_set_pipe_size(int fd, int size) {
   return fcntl(fd, 1031 /* F_SETPIPE_SZ, Linux 2.6.35 */, size);
-}
-
-// The user at the other end of a unix socket, -1 where it is none; ucred is behind _GNU_SOURCE.
-static inline int64_t linux_peer_user(int fd) {
-  struct ucred credentials;
-  socklen_t size = sizeof credentials;
-  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) ? -1
-                                                                      : (int64_t)credentials.uid;
 }

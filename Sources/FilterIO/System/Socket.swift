@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import CLinux
 internal import Glibc
 public import SystemPackage
 
@@ -46,8 +45,11 @@ extension Descriptor {
 
   /// The user that has the other side of a unix socket.
   public var peerUser: UInt32? {
-    let user = linux_peer_user(raw)
-    return user < 0 ? nil : UInt32(user)
+    // struct ucred: process, user, group; it is behind _GNU_SOURCE.
+    var credentials: [UInt32] = [0, 0, 0]
+    var size = socklen_t(12)
+    let code = unsafe getsockopt(raw, SOL_SOCKET, SO_PEERCRED, &credentials, &size)
+    return code == 0 && size == 12 ? credentials[1] : nil
   }
 
   /// What fits `sun_path`, with its NUL.
