@@ -36,6 +36,7 @@ let package = Package(
       name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
     .systemLibrary(name: "CLinux"),
     .systemLibrary(name: "CMD5", pkgConfig: "libmd", providers: [.apt(["libmd-dev"])]),
+    .systemLibrary(name: "CNBD", pkgConfig: "libnbd", providers: [.apt(["libnbd-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
@@ -49,6 +50,7 @@ let package = Package(
         .product(name: "HeapModule", package: "swift-collections"),
       ],
       swiftSettings: settings),
+    .target(name: "NBD", dependencies: ["CNBD", "FilterIO", "VMA"], swiftSettings: settings),
     .target(name: "Zstd", dependencies: ["CZstd", "FilterIO"], swiftSettings: settings),
     .target(
       name: "Decompression",
@@ -59,11 +61,12 @@ let package = Package(
     .executableTarget(
       name: "vma-pack",
       dependencies: [
-        "ChangedBlocks", "FilterIO", "MD5", "VMA", "Zstd", argumentParser, system,
+        "ChangedBlocks", "FilterIO", "MD5", "NBD", "VMA", "Zstd", argumentParser, system,
       ],
       swiftSettings: settings),
     .executableTarget(
-      name: "vma-unpack", dependencies: ["Decompression", "FilterIO", "VMA", argumentParser],
+      name: "vma-unpack",
+      dependencies: ["Decompression", "FilterIO", "NBD", "VMA", argumentParser],
       swiftSettings: settings),
     .executableTarget(
       name: "vma-cat", dependencies: ["Decompression", "FilterIO", "VMA", argumentParser],
@@ -76,6 +79,7 @@ let package = Package(
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
     .testTarget(name: "VMATests", dependencies: ["MD5", "TestSupport", "VMA"]),
     .testTarget(name: "FilterIOTests", dependencies: ["FilterIO", "TestSupport", "VMA"]),
+    .testTarget(name: "NBDTests", dependencies: ["vma-pack", "vma-unpack", "vma-cat"]),
     .testTarget(
       name: "PackTests",
       dependencies: ["ChangedBlocks", "FilterIO", "TestSupport", "VMA", "vma-pack"]),

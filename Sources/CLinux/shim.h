@@ -41,6 +41,11 @@ static inline int linux_rename_new(int directory, const char *from, const char *
   return (int)syscall(SYS_renameat2, directory, from, directory, to, 1 /* RENAME_NOREPLACE */);
 }
 
+// Has two names change places; Linux 3.15.
+static inline int linux_exchange(int directory, const char *first, const char *second) {
+  return (int)syscall(SYS_renameat2, directory, first, directory, second, 2 /* RENAME_EXCHANGE */);
+}
+
 static inline int linux_open_at(int directory, const char *path, int flags, unsigned mode) {
   return openat(directory, path, flags | O_CLOEXEC, mode);
 }

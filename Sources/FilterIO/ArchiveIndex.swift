@@ -94,8 +94,10 @@ public struct ArchiveIndex {
         || byte < windowStart
       {
         windowStart = byte
+        // Not beyond the size that was asked for once: the file may grow meanwhile.
+        let wanted = isDense ? window.capacity : Format.extentHeaderSize
         windowCount = try file.read(
-          into: window, 0..<(isDense ? window.capacity : Format.extentHeaderSize), at: byte)
+          into: window, 0..<Int(min(UInt64(wanted), fileSize - byte)), at: byte)
       }
       do {
         let place = Int(byte - windowStart)

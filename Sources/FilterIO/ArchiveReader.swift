@@ -28,6 +28,20 @@ public protocol ExtentSource: AnyObject {
   func recycle(_ extent: Extent)
 }
 
+extension ClusterCensus {
+  /// Checks that all clusters of some devices came.
+  ///
+  /// - Parameter archive: its name, for the message.
+  /// - Throws: `Failure` 65.
+  public func requireComplete(_ devices: [Device], in archive: String) throws {
+    do {
+      try checkComplete(devices)
+    } catch {
+      throw Failure(archive, FormatError(error, in: .archive, at: 0))
+    }
+  }
+}
+
 /// Reads an archive front to back, from a pipe as well as from a file, on a thread of its own.
 public final class ArchiveReader: ExtentSource {
   /// How the archive is called in messages.
@@ -103,15 +117,6 @@ public final class ArchiveReader: ExtentSource {
 
   public func recycle(_ extent: Extent) {
     free.send(extent)
-  }
-
-  /// - Throws: `Failure` 65 where clusters of these devices did not come.
-  public func checkComplete(_ devices: [Device]) throws {
-    do {
-      try census.checkComplete(devices)
-    } catch {
-      throw Failure(name, FormatError(error, in: .archive, at: 0))
-    }
   }
 
   private func start() {

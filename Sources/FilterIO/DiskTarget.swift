@@ -36,8 +36,6 @@ public final class InPlaceTarget: DiskTarget {
   private let descriptor: Descriptor
   private let kind: FileKind
   private let size: UInt64
-  /// Tells two names of one target.
-  public let identity: [UInt64]
   /// Zeros that were not made yet: neighbours are made together.
   private var pendingZeros: Range<UInt64> = 0..<0
   private var canFree = true
@@ -50,14 +48,9 @@ public final class InPlaceTarget: DiskTarget {
   ///   - force: takes a block device that is in use.
   /// - Throws: status 73.
   public init(_ path: String, size: UInt64, force: Bool) throws {
+    kind = try Self.status(of: path).kind
     let path = FilePath(path)
     let name = path.string
-    do throws(Errno) {
-      guard let there = try Descriptor.status(of: path) else { throw Errno.noSuchFileOrDirectory }
-      kind = there.kind
-    } catch {
-      throw Failure(.cannotCreate, name, error)
-    }
     guard kind == .regular || kind == .blockDevice else {
       throw Failure(.cannotCreate, "\(name): is neither a regular file nor a block device")
     }
@@ -69,7 +62,6 @@ public final class InPlaceTarget: DiskTarget {
     } catch {
       throw Failure(.cannotCreate, name, error)
     }
-    identity = try descriptor.status().identity
     self.size = try descriptor.size()
     guard self.size >= size else {
       throw Failure(
@@ -77,15 +69,27 @@ public final class InPlaceTarget: DiskTarget {
     }
   }
 
-  public func write(_ buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws {
-    // Only vmstate may be longer than it said.
-    guard offset + UInt64(range.count) <= size || kind == .regular else {
-      throw Failure(.cannotCreate, "\(descriptor.name): is too small")
+  /// What is there, symbolic links followed: its identity tells two names of one target.
+  ///
+  /// - Throws: status 73 where nothing is.
+  public static func status(of path: String) throws -> FileStatus {
+    do throws(Errno) {
+      guard let there = try Descriptor.status(of: FilePath(path)) else {
+        throw .noSuchFileOrDirectory
+      }
+      return there
+    } catch {
+      throw Failure(.cannotCreate, path, error)
     }
+  }
+
+  public func write(_ buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws {
+    try checkFits(offset + UInt64(range.count))
     try descriptor.write(buffer, range, at: offset)
   }
 
   public func zero(_ range: Range<UInt64>) throws {
+    try checkFits(range.upperBound)
     if pendingZeros.upperBound == range.lowerBound {
       pendingZeros = pendingZeros.lowerBound..<range.upperBound
     } else {
@@ -96,7 +100,15 @@ public final class InPlaceTarget: DiskTarget {
 
   public func finish(length: UInt64) throws {
     try writeZeros()
+    if try descriptor.size() < length { try descriptor.truncate(to: length) }
     try descriptor.sync()
+  }
+
+  /// Only vmstate may be longer than it said, and only a file can become longer.
+  private func checkFits(_ end: UInt64) throws {
+    guard end <= size || kind == .regular else {
+      throw Failure(.cannotCreate, "\(descriptor.name): is too small")
+    }
   }
 
   private func writeZeros() throws {

@@ -39,6 +39,14 @@ extension Filter {
     Host.occupyStandardDescriptors()
     Host.useUTF8()
     Console.start(tool: configuration.commandName ?? "")
+    // They would be changed without a word, and the wrong file be written.
+    guard Host.argumentsAreText else {
+      end(failing: Failure(.usage, "an argument is no UTF-8 text"))
+    }
+    // They come from /proc: without it a wish would be taken for none.
+    guard !CommandLine.arguments.isEmpty else {
+      end(failing: Failure(.general, "cannot read the command line: is /proc mounted?"))
+    }
     let command: Self
     do {
       command = try parseAsRoot() as? Self ?? { throw CleanExit.helpRequest() }()
@@ -54,6 +62,7 @@ extension Filter {
     )
     do {
       try command.filter()
+      try Descriptor.closeStandardOutput()
       Console.clearStatus()
       Host.exit(0)
     } catch {

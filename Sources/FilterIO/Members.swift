@@ -10,6 +10,13 @@ extension ArchiveHeader {
       ?? devices.first { $0.name == Array("drive-\(name)".utf8) }
   }
 
+  /// Names for a message, which must not become endless: 20 of them, and 80 bytes of each.
+  public static func list(_ names: [[UInt8]]) -> String {
+    let shown = names.prefix(20).map { String(decoding: $0.prefix(80), as: UTF8.self) }
+    let rest = names.count - shown.count
+    return shown.joined(separator: ", ") + (rest > 0 ? " and \(rest) more" : "")
+  }
+
   public func config(named name: String) -> Config? {
     configs.first { $0.name == Array(name.utf8) }
   }
@@ -26,7 +33,7 @@ extension ArchiveHeader {
   /// - Throws: status 66 if it is not there.
   public func requireDevice(named name: String, in archive: String) throws -> Device {
     guard let device = device(named: name) else {
-      let list = devices.map { String(decoding: $0.name, as: UTF8.self) }.joined(separator: ", ")
+      let list = Self.list(devices.map(\.name))
       throw Failure(
         .noInput,
         "\(archive): no drive \(name); there \(devices.isEmpty ? "is none" : "are: \(list)")")

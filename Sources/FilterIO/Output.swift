@@ -24,7 +24,14 @@ public struct Output: Sendable {
   public static func file(_ path: String, replaces: Bool) throws -> Output {
     let file = FilePath(path)
     do {
-      switch try Descriptor.status(of: file)?.kind {
+      let there = try Descriptor.status(of: file)
+      // /dev/stdout is a link, which must not be replaced by a file.
+      if let there, try Descriptor.status(of: file, following: false)?.kind == .symlink,
+        there.identity == (try Descriptor.standardOutput.status().identity)
+      {
+        return try standard()
+      }
+      switch there?.kind {
       case .fifo, .characterDevice, .blockDevice:
         let descriptor = try Descriptor.open(file, .write)
         if descriptor.isTerminal { throw Failure(.usage, "\(path): is a terminal") }
@@ -44,9 +51,9 @@ public struct Output: Sendable {
     }
   }
 
-  /// The output of `-o`, or standard output where that is nil.
+  /// The output of `-o`, or standard output where that is nil or `-`.
   public static func open(_ path: String?, replaces: Bool) throws -> Output {
-    guard let path else { return try standard() }
+    guard let path, path != "-" else { return try standard() }
     return try file(path, replaces: replaces)
   }
 

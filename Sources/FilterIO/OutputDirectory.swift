@@ -15,10 +15,13 @@ public struct OutputDirectory {
   public init(_ path: String?) throws {
     self.path = FilePath(path ?? ".")
     do {
-      if path != nil, try Descriptor.makeDirectory(self.path) {
+      if path != nil {
         let made = self.path
-        // Succeeds only as long as nothing is in it.
-        _ = Cleanup.add { Descriptor.removeDirectory(made) }
+        try Cleanup.uninterrupted { () throws(Errno) in
+          guard try Descriptor.makeDirectory(made) else { return }
+          // Succeeds only as long as nothing is in it.
+          _ = Cleanup.add { Descriptor.removeDirectory(made) }
+        }
       }
       descriptor = try Descriptor.open(self.path, [.read, .directory])
     } catch {
@@ -26,9 +29,12 @@ public struct OutputDirectory {
     }
   }
 
+  /// Checks that a file of that name can be made.
+  ///
+  /// - Returns: what would be replaced.
   /// - Throws: status 73 where the name is taken.
-  public func checkFree(_ name: OutputName, replaces: Bool) throws {
-    try PendingFile.checkFree(
+  public func check(_ name: OutputName, replaces: Bool) throws -> FileStatus? {
+    try PendingFile.check(
       name.path, in: descriptor, displayName: displayName(name), replaces: replaces)
   }
 

@@ -27,7 +27,7 @@ public final class PendingFile: Sendable {
     self.name = name
     self.directory = directory
     self.replaces = replaces
-    try Self.checkFree(name, in: directory, displayName: displayName, replaces: replaces)
+    _ = try Self.check(name, in: directory, displayName: displayName, replaces: replaces)
     do {
       do {
         descriptor = try Descriptor.open(
@@ -37,9 +37,15 @@ public final class PendingFile: Sendable {
         .invalidArgument
       {
         let hidden = Self.hiddenName()
-        descriptor = try Descriptor.open(
-          hidden, [.readWrite, .createNew], in: directory, name: displayName)
-        temporary = (hidden, Cleanup.add { directory.unlink(hidden) })
+        var cleanup = 0
+        // In one step: a signal between the two would leave the file behind.
+        descriptor = try Cleanup.uninterrupted { () throws(Errno) in
+          let file = try Descriptor.open(
+            hidden, [.readWrite, .createNew], in: directory, name: displayName)
+          cleanup = Cleanup.add { directory.unlink(hidden) }
+          return file
+        }
+        temporary = (hidden, cleanup)
       }
     } catch {
       throw Failure(.cannotCreate, displayName, error)
@@ -59,19 +65,22 @@ public final class PendingFile: Sendable {
     self.name = name
   }
 
+  /// What is there under a name and would be replaced.
+  ///
   /// - Throws: status 73 where the name is taken.
-  public static func checkFree(
+  static func check(
     _ name: FilePath, in directory: Descriptor, displayName: String, replaces: Bool
-  ) throws {
+  ) throws -> FileStatus? {
     let there: FileStatus?
     do {
       there = try Descriptor.status(of: name, in: directory, following: false)
     } catch {
       throw Failure(.cannotCreate, displayName, error)
     }
-    guard let there else { return }
+    guard let there else { return nil }
     if there.kind == .directory { throw Failure(.cannotCreate, displayName, .isDirectory) }
     if !replaces { throw Failure(.cannotCreate, "\(displayName): exists already (-f replaces it)") }
+    return there
   }
 
   static func hiddenName() -> FilePath {
@@ -80,51 +89,73 @@ public final class PendingFile: Sendable {
   }
 
   /// Gives files their names, all or none.
-  ///
   public static func commit(_ files: [PendingFile]) throws {
     for file in files { try file.descriptor.sync() }
     try Cleanup.uninterrupted {
-      var done: [PendingFile] = []
+      var done: [Publication] = []
       do {
-        for file in files {
-          try file.publish()
-          done.append(file)
-        }
+        for file in files { done.append(try file.publish()) }
       } catch {
-        for file in done where !file.replaces { file.directory.unlink(file.name) }
+        for publication in done.reversed() { publication.undo() }
         throw error
       }
+      for publication in done { publication.confirm() }
     }
     for file in files { try file.directory.sync() }
   }
 
-  private func publish() throws {
+  /// A name that was given, and may be taken back as long as not all others are given too.
+  private struct Publication {
+    var undo: () -> Void
+    var confirm: () -> Void
+  }
+
+  private func publish() throws -> Publication {
+    let (directory, name) = (directory, name)
     do {
-      if let temporary {
-        try publish(hidden: temporary.name)
-        Cleanup.cancel(temporary.cleanup)
-      } else if replaces {
-        let hidden = Self.hiddenName()
-        try directory.link(descriptor, as: hidden)
-        do {
-          try publish(hidden: hidden)
-        } catch {
-          directory.unlink(hidden)
-          throw error
+      guard replaces else {
+        if let temporary {
+          try directory.renameNew(temporary.name, to: name)
+          Cleanup.cancel(temporary.cleanup)
+        } else {
+          try directory.link(descriptor, as: name)
         }
-      } else {
-        try directory.link(descriptor, as: name)
+        return Publication(undo: { directory.unlink(name) }, confirm: {})
+      }
+      let hidden = temporary?.name ?? Self.hiddenName()
+      if temporary == nil { try directory.link(descriptor, as: hidden) }
+      do {
+        let publication = try replace(with: hidden)
+        if let temporary { Cleanup.cancel(temporary.cleanup) }
+        return publication
+      } catch {
+        directory.unlink(hidden)
+        throw error
       }
     } catch let error as Errno {
       throw Failure(.cannotCreate, descriptor.name, error)
     }
   }
 
-  private func publish(hidden: FilePath) throws(Errno) {
-    if replaces {
+  /// Puts the file in the place of what is there, which keeps the hidden name until it is sure that
+  /// it has to go.
+  private func replace(with hidden: FilePath) throws(Errno) -> Publication {
+    let (directory, name) = (directory, name)
+    do {
+      try directory.exchange(hidden, name)
+      return Publication(
+        undo: {
+          try? directory.exchange(hidden, name)
+          directory.unlink(hidden)
+        },
+        confirm: { directory.unlink(hidden) })
+    } catch {
+      // Nothing is there, or the file system cannot exchange.
+      guard error == .noSuchFileOrDirectory || error == .invalidArgument || error == .noFunction
+      else { throw error }
+      let wasFree = error == .noSuchFileOrDirectory
       try directory.rename(hidden, to: name)
-    } else {
-      try directory.renameNew(hidden, to: name)
+      return Publication(undo: { if wasFree { directory.unlink(name) } }, confirm: {})
     }
   }
 }

@@ -53,15 +53,17 @@ enum Cleanup {
   }
 
   /// Runs `body` so that no signal ends the process in the middle of it.
-  static func uninterrupted(_ body: () throws -> Void) rethrows {
+  static func uninterrupted<Result, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
     monitor.lock()
     defer { monitor.unlock() }
-    try body()
+    return try body()
   }
 
-  /// Takes everything back; the process must end after it.
+  /// Takes everything back, the last first; the process must end after it.
   static func run() {
     monitor.lock()
-    for action in actions.withLock(\.list).values { action() }
+    for action in actions.withLock(\.list).sorted(by: { $0.key > $1.key }) { action.value() }
   }
 }

@@ -9,6 +9,12 @@ public enum TarFormat: String, CaseIterable, Sendable {
 
   /// The largest member in bytes, where the format has such a limit: 11 octal digits.
   public var largestMember: UInt64? { self == .ustar ? (8 << 30) - 1 : nil }
+
+  /// The longest name in bytes that is sure to fit; with a slash at the right place more would.
+  public var longestName: Int? { self == .ustar ? 100 : nil }
+
+  /// The times of modification that fit, in seconds since 1970: 11 octal digits.
+  public var times: ClosedRange<Int64>? { self == .ustar ? 0...(8 << 30) - 1 : nil }
 }
 
 /// Writes a tar archive with libarchive: members of owner 0 and mode 0600, so that the same content
@@ -28,7 +34,7 @@ public enum TarFormat: String, CaseIterable, Sendable {
   private let modificationTime: Int64
   /// What is given for zeros. libarchive wants to be given holes too, but never looks at them, so
   /// that no page of this is ever touched.
-  private let zeros = Buffer(capacity: 1 << 30)
+  private let zeros = Buffer(capacity: 1 << 26)
 
   /// - Parameter modificationTime: of all members, in seconds since 1970.
   public init(_ descriptor: Descriptor, format: TarFormat, modificationTime: Int64) throws {

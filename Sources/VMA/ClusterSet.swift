@@ -51,11 +51,23 @@ public struct ClusterSet: Sendable {
   public func next(from cluster: UInt64, limit: UInt64, inSet: Bool) -> UInt64 {
     var cluster = cluster
     while cluster < limit {
+      if inSet, let sparse = nextStored(from: cluster / 64), sparse > cluster / 64 {
+        cluster = sparse == .max ? limit : sparse * 64
+        continue
+      }
       let bits = (inSet ? word(cluster / 64) : ~word(cluster / 64)) >> (cluster % 64)
       if bits != 0 { return min(cluster + UInt64(bits.trailingZeroBitCount), limit) }
       cluster = (cluster / 64 + 1) * 64
     }
     return limit
+  }
+
+  /// In sparse form with few words: the first word at or after `index` that is not empty, so that
+  /// the void between is not walked through; `.max` if there is none. Otherwise nil.
+  private func nextStored(from index: UInt64) -> UInt64? {
+    guard case .sparse(let words) = words, words.count <= 1024, word(index) == 0 else { return nil }
+    let stored = words.keys.lazy.filter { $0 > index }.min() ?? .max
+    return current != 0 && currentIndex > index ? min(stored, currentIndex) : stored
   }
 
   private func word(_ index: UInt64) -> UInt64 {

@@ -87,8 +87,7 @@ struct VMACat: Filter {
   }
 
   private func list(_ header: ArchiveHeader) -> String {
-    let names = header.devices.map(\.name) + header.configs.map(\.name)
-    return names.map { String(decoding: $0, as: UTF8.self) }.joined(separator: ", ")
+    ArchiveHeader.list(header.devices.map(\.name) + header.configs.map(\.name))
   }
 
   /// The part of a member that is asked for.
@@ -119,7 +118,7 @@ struct VMACat: Filter {
     if let file = input.file {
       try reader.checkLength(fileSize: try file.size(), devices: [device])
       let index = try ArchiveIndex(file, reader: reader, devices: [device])
-      try check(index.census, device, input.name)
+      try index.census.requireComplete([device], in: input.name)
       let disk = index.disk(device, in: file)
       let range = try window(offset: offset, length: length, size: disk.size)
       Progress.current.restart(expecting: UInt64(range.count))
@@ -128,7 +127,7 @@ struct VMACat: Filter {
       let reorder = StreamReorder(reader, devices: [device], directory: tmpdir)
       if device.isVMState && !isWhole {
         guard let disk = try reorder.collect(device) else {
-          return try check(reader.census, device, input.name)
+          return try reader.census.requireComplete([device], in: input.name)
         }
         let range = try window(offset: offset, length: length, size: disk.size)
         _ = try disk.emit(to: sink, window: range)
@@ -136,18 +135,12 @@ struct VMACat: Filter {
         let range = try window(offset: offset, length: length, size: device.size)
         _ = try reorder.stream(device, to: sink, window: isWhole ? nil : range)
       }
-      try check(reader.census, device, input.name)
+      try reader.census.requireComplete([device], in: input.name)
     }
     if common.verbose {
-      Console.error("\(ByteCount(device.size)), \(Progress.current.rate(of: device.size))")
-    }
-  }
-
-  private func check(_ census: ClusterCensus, _ device: Device, _ name: String) throws {
-    do {
-      try census.checkComplete([device])
-    } catch {
-      throw Failure(name, FormatError(error, in: .archive, at: 0))
+      let whole = device.size - min(offset, device.size)
+      let size = min(length ?? whole, whole)
+      Console.error("\(ByteCount(size)), \(Progress.current.rate(of: size))")
     }
   }
 }

@@ -7,7 +7,7 @@ import VMA
 /// A disk that is copied while a guest may write to it.
 protocol CopySource: AnyObject {
   /// The first range of data at or after `offset`, in bytes of the disk; nil if only a hole is left.
-  func data(from offset: UInt64) -> Range<UInt64>?
+  func data(from offset: UInt64) throws -> Range<UInt64>?
   /// Reads bytes of the disk; behind its end there are zeros.
   func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws
 }
@@ -357,7 +357,7 @@ final class CopyBeforeWrite {
     let size = UInt64(Format.clusterSize)
     let extent = try queue.extentWithRoom()
     var run = disk.unknownRun(from: cluster, limit: min(limit, cluster + UInt64(extent.room)))
-    let hole = holeEnd(disk, source, from: cluster)
+    let hole = try holeEnd(disk, source, from: cluster)
     if hole <= cluster, run.count > Self.copyCount {
       run = cluster..<cluster + Self.copyCount
     } else if hole > cluster {
@@ -409,13 +409,15 @@ final class CopyBeforeWrite {
   }
 
   /// The first cluster from `cluster` on that holds data, as far as the source can tell.
-  private func holeEnd(_ disk: Disk, _ source: any CopySource, from cluster: UInt64) -> UInt64 {
+  private func holeEnd(
+    _ disk: Disk, _ source: any CopySource, from cluster: UInt64
+  ) throws -> UInt64 {
     let offset = cluster * UInt64(Format.clusterSize)
     let isAsked =
       disk.isDataKnownFrom.map { $0 <= offset } ?? false
       && (disk.data.map { offset < $0.upperBound } ?? true)
     if !isAsked {
-      disk.data = source.data(from: offset)
+      disk.data = try source.data(from: offset)
       disk.isDataKnownFrom = offset
     }
     return (disk.data?.lowerBound).map { $0 / UInt64(Format.clusterSize) } ?? disk.clusterCount

@@ -74,7 +74,8 @@ final class LiveDisks: @unchecked Sendable {
         throw Failure(.usage, "vmstate is told by the stream, and has no source")
       }
       let source = try DiskSource(
-        operand.path, declaredSize: nil, multiple: UInt64(Format.sectorSize), pads: false)
+        operand.path, declaredSize: nil, multiple: UInt64(Format.sectorSize), pads: false,
+        isLive: true)
       guard source.size == device.size else {
         throw Failure(
           .badData,
@@ -87,13 +88,16 @@ final class LiveDisks: @unchecked Sendable {
 
   /// Takes the rest of the stream.
   func pack(into queue: ExtentQueue) throws {
-    // A producer that is gone is for us a torn stream.
-    SignalMask.ignoreBrokenPipes()
     let engine = CopyBeforeWrite(
       input, sources: sources, queue: queue, answer: answers.map(Self.writer),
       directory: directory)
     self.engine = engine
     try engine.run()
+  }
+
+  /// Lets the sources go, when the archive is complete and in its place.
+  func close() {
+    for source in sources.values { source.close() }
   }
 
   private static func writer(of answers: Descriptor) -> (Answer) throws -> Void {

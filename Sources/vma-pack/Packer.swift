@@ -23,12 +23,14 @@ struct Packer: Sendable {
     let clusterSize = UInt64(Format.clusterSize)
     let clusterCount = (disk.size + clusterSize - 1) / clusterSize
     var cluster: UInt64 = 0
-    var data: Range<UInt64>? = disk.data(from: 0)
+    var data = try disk.data(from: 0)
     while cluster < clusterCount {
       let extent = try queue.extentWithRoom()
       let room = UInt64(extent.room)
       let offset = cluster * clusterSize
-      if let known = data, known.upperBound <= offset { data = disk.data(from: offset) }
+      if let known = data, known.upperBound <= offset {
+        data = try disk.data(from: offset)
+      }
       let dataStart = (data?.lowerBound).map { $0 / clusterSize } ?? clusterCount
       let count: UInt64
       if dataStart > cluster {

@@ -17,8 +17,8 @@ struct VMAPack: Filter {
       vma-pack --events [--ack-fd N] [NAME=SOURCE]... < events > backup.vma
       """,
     discussion: """
-      A SOURCE is a raw image, a block device, or, with --size, a pipe (- is
-      standard input). Examples:
+      A SOURCE is a raw image, a block device, the URI of an NBD export (nbd://,
+      nbd+unix://), or, with --size, a pipe (- is standard input). Examples:
 
         vma-pack drive-scsi0=disk.raw | zstd > vm.vma.zst
         vma-pack -zo vm.vma.zst -c qemu-server.conf drive-scsi0=/dev/vg/disk
@@ -99,6 +99,7 @@ struct VMAPack: Filter {
     let header = ArchiveHeader(
       uuid: uuid, creationTime: ownTime ?? live?.time ?? Host.now,
       configs: try readConfigs(devices: devices, told: live?.configs ?? []), devices: devices)
+    try checkNames(header)
     let headerBytes: [UInt8]
     do {
       headerBytes = try header.serialized(digest: MD5.self)
@@ -128,6 +129,8 @@ struct VMAPack: Filter {
     }
     try stream.finish()
     try output.commit()
+    for disk in disks { disk.source.close() }
+    live?.close()
 
     if common.verbose {
       let zeroShare =
@@ -136,6 +139,17 @@ struct VMAPack: Filter {
         "\(devices.count) \(devices.count == 1 ? "disk" : "disks"), \(ByteCount(total)) in "
           + "\(clusterCount) clusters, \(zeroShare) % zero; \(ByteCount(stream.byteCount)) written, "
           + Progress.current.rate(of: total) + (live?.summary ?? ""))
+    }
+  }
+
+  /// What is packed must be possible to unpack, all of it into one directory.
+  private func checkNames(_ header: ArchiveHeader) throws {
+    do {
+      try OutputName.check(
+        header.configs.map(OutputName.init) + header.devices.map(OutputName.init),
+        archive: "the archive")
+    } catch let failure as Failure {
+      throw Failure(events ? .badData : .usage, failure.message)
     }
   }
 
@@ -250,10 +264,10 @@ struct VMAPack: Filter {
     }
     configs = told.filter { told in !configs.contains { $0.name == told.name } } + configs
     if pve {
-      guard let index = configs.firstIndex(where: { $0.name == Array("qemu-server.conf".utf8) })
+      guard let index = configs.firstIndex(where: { $0.name == ServerConfig.name })
       else { throw Failure(.usage, "--pve needs a config qemu-server.conf (-c)") }
       let names = devices.filter { !$0.isVMState }.map { String(decoding: $0.name, as: UTF8.self) }
-      configs[index].data = try RestoreMap(configs[index].data).completed(for: names)
+      configs[index].data = try RestoreMap.complete(configs[index].data, for: names)
       guard configs[index].data.count <= Format.maximumBlobSize else {
         throw Failure(.badData, "qemu-server.conf: is too long with its map lines")
       }

@@ -38,29 +38,21 @@ struct TarMembers {
     guard let config = header.config(named: "qemu-server.conf") else {
       throw Failure(.usage, "\(archive): --layout pve needs a config qemu-server.conf")
     }
-    let mark = "#qmdump#map:"
+    let server = try ServerConfig(config.data)
     var memberOfDevice: [String: String] = [:]
-    var lines: [String] = []
-    for line in String(decoding: config.data, as: UTF8.self)
-      .split(separator: "\n", omittingEmptySubsequences: false)
-    {
-      guard line.hasPrefix(mark) else {
-        lines.append(String(line))
-        continue
+    for map in server.mapLines {
+      guard memberOfDevice.updateValue("vm-disk-\(map.disk).raw", forKey: map.device) == nil else {
+        throw Failure(.badData, "\(archive): \(map.device) has two map lines")
       }
-      // disk, device, storage, format
-      let fields = line.dropFirst(mark.count)
-        .split(separator: ":", omittingEmptySubsequences: false).map(String.init)
-      guard fields.count >= 3,
-        let device = header.devices.first(where: { $0.name == Array(fields[1].utf8) })
-      else { throw Failure(.badData, "\(archive): bad map line '\(line)'") }
-      let member = "vm-disk-\(fields[0]).raw"
-      guard memberOfDevice.updateValue(member, forKey: fields[1]) == nil else {
-        throw Failure(.badData, "\(archive): \(fields[1]) has two map lines")
+      guard header.devices.contains(where: { $0.name == Array(map.device.utf8) }) else {
+        throw Failure(.badData, "\(archive): a map line names \(map.device), which is not there")
       }
-      lines.append("#vzdump#map:\(fields[0]):\(member):\(device.size):\(fields[2]):")
     }
-    configs = [(config.name, Array(lines.joined(separator: "\n").utf8))]
+    let content = server.content { map in
+      let size = header.devices.first { $0.name == Array(map.device.utf8) }?.size ?? 0
+      return "#vzdump#map:\(map.disk):vm-disk-\(map.disk).raw:\(size):\(map.storage):"
+    }
+    configs = [(config.name, content)]
     for device in header.devices where !device.isVMState {
       let name = String(decoding: device.name, as: UTF8.self)
       guard let member = memberOfDevice[name] else {

@@ -78,14 +78,7 @@ struct VMAToTar: Filter {
     let reader = try ArchiveReader(input.source, name: input.name)
     let members = try TarMembers(
       reader.header, drives: drive, layout: layout, prefix: prefix, archive: input.name)
-    if let limit = tarFormat.largestMember {
-      for disk in members.disks where disk.device.size > limit {
-        throw Failure(
-          .usage,
-          "\(String(decoding: disk.device.name, as: UTF8.self)) has \(disk.device.size) bytes; "
-            + "\(tarFormat.rawValue) holds at most \(limit) (use --format pax or gnutar)")
-      }
-    }
+    try checkFits(members, reader.header)
 
     // A seekable archive is looked through before anything is written.
     let devices = members.disks.map(\.device)
@@ -93,7 +86,7 @@ struct VMAToTar: Filter {
     if let file = input.file {
       try reader.checkLength(fileSize: try file.size(), devices: devices)
       let whole = try ArchiveIndex(file, reader: reader, devices: devices)
-      try check(whole.census, devices, input.name)
+      try whole.census.requireComplete(devices, in: input.name)
       index = whole
       Progress.current.restart(expecting: try file.size())
     }
@@ -134,11 +127,24 @@ struct VMAToTar: Filter {
     if let prefix, prefix.isEmpty { throw Failure(.usage, "--prefix is empty") }
   }
 
-  private func check(_ census: ClusterCensus, _ devices: [Device], _ name: String) throws {
-    do {
-      try census.checkComplete(devices)
-    } catch {
-      throw Failure(name, FormatError(error, in: .archive, at: 0))
+  /// Checks that the format can hold all of it, before anything is written.
+  private func checkFits(_ members: TarMembers, _ header: ArchiveHeader) throws {
+    func refuse(_ what: String) -> Failure {
+      Failure(.usage, "\(what) does not fit in \(tarFormat.rawValue); pax and gnutar can hold it")
+    }
+    if let limit = tarFormat.largestMember {
+      for disk in members.disks where disk.device.size > limit {
+        let name = ArchiveHeader.list([disk.device.name])
+        throw refuse("\(name), of \(disk.device.size) bytes,")
+      }
+    }
+    if let limit = tarFormat.longestName {
+      for name in members.configs.map(\.name) + members.disks.map(\.name) where name.count > limit {
+        throw refuse("the name \(ArchiveHeader.list([name]))")
+      }
+    }
+    if let times = tarFormat.times, !times.contains(header.creationTime) {
+      throw refuse("the time \(header.creationTime)")
     }
   }
 
@@ -160,7 +166,7 @@ struct VMAToTar: Filter {
       }
     }
     try reorder.finish()
-    try check(reader.census, disks.map(\.device), input.name)
+    try reader.census.requireComplete(disks.map(\.device), in: input.name)
   }
 
   private func add(_ disk: OrderedDisk, _ name: [UInt8], to tar: TarWriter) throws {

@@ -16,116 +16,117 @@ struct Listing {
     self.header = header
   }
 
-  /// Writes the listing to standard output.
+  /// Writes the listing to standard output, a row at a time: names can be long.
   func write(_ form: Form) throws {
-    let text =
-      switch form {
-      case .text: text
-      case .json: try json
-      case .pve: pve
-      }
+    switch form {
+    case .text: try writeText()
+    case .json: try writeJSON()
+    case .pve: try writePVE()
+    }
+  }
+
+  private func put(_ text: String) throws {
     try Descriptor.standardOutput.write(Array(text.utf8))
   }
 
-  private var text: String {
-    var rows: [[String]] = [
-      ["uuid", "", "", header.uuid.description],
-      ["ctime", "", "", "\(header.creationTime) (\(Host.localTime(header.creationTime)))"],
-    ]
+  private func writeText() throws {
+    let kinds = ["uuid", "ctime", "config", "drive", "vmstate"]
+    let numbers = header.devices.map { "\($0.id)" }
+    let sizes = header.configs.map { "\($0.data.count)" } + header.devices.map { "\($0.size)" }
+    let widths = [kinds, numbers, sizes].map { column in column.map(\.count).max() ?? 0 }
+    func row(_ kind: String, _ number: String, _ size: String, _ text: String) throws {
+      func padding(_ text: String, _ column: Int) -> String {
+        String(repeating: " ", count: widths[column] - text.count)
+      }
+      try put(
+        "\(kind)\(padding(kind, 0)) \(padding(number, 1))\(number) \(padding(size, 2))\(size) \(text)\n"
+      )
+    }
+    let time = Host.localTime(header.creationTime)
+    try row("uuid", "", "", header.uuid.description)
+    try row("ctime", "", "", "\(header.creationTime) (\(time))")
     for config in header.configs {
-      rows.append(["config", "", "\(config.data.count)", String(printable: config.name)])
+      try row("config", "", "\(config.data.count)", String(printable: config.name))
     }
     for device in header.devices {
-      rows.append([
+      try row(
         device.isVMState ? "vmstate" : "drive", "\(device.id)", "\(device.size)",
-        String(printable: device.name),
-      ])
+        String(printable: device.name))
     }
-    let widths = (0..<3).map { column in rows.map(\.[column].count).max() ?? 0 }
-    return rows.map { row in
-      func padding(_ column: Int) -> String {
-        String(repeating: " ", count: widths[column] - row[column].count)
-      }
-      return row[0] + padding(0) + " " + padding(1) + row[1] + " " + padding(2) + row[2] + " "
-        + row[3] + "\n"
-    }.joined()
   }
 
   /// The lines of the reference tool.
-  private var pve: String {
-    var lines = header.configs.map {
-      "CFG: size: \($0.data.count) name: \(String(printable: $0.name))"
+  private func writePVE() throws {
+    for config in header.configs {
+      try put("CFG: size: \(config.data.count) name: \(String(printable: config.name))\n")
     }
     for device in header.devices {
-      lines.append(
+      try put(
         device.isVMState
-          ? "VMSTATE: dev_id=\(device.id) memory: \(device.size)"
-          : "DEV: dev_id=\(device.id) size: \(device.size) devname: \(String(printable: device.name))"
-      )
+          ? "VMSTATE: dev_id=\(device.id) memory: \(device.size)\n"
+          : "DEV: dev_id=\(device.id) size: \(device.size) devname: "
+            + "\(String(printable: device.name))\n")
     }
-    lines.append("CTIME: \(Host.localTime(header.creationTime))")
-    return lines.map { $0 + "\n" }.joined()
+    try put("CTIME: \(Host.localTime(header.creationTime))\n")
   }
 
-  private struct Document: Encodable {
-    struct Config: Encodable {
-      var name: String
-      var size: Int
-    }
-    struct Drive: Encodable {
-      var id: Int
-      var name: String
-      var size: UInt64
-    }
-    struct VMState: Encodable {
-      var id: Int
-      var size: UInt64
-    }
-    var uuid: String
-    var ctime: Int64
-    var configs: [Config]
-    var drives: [Drive]
-    var vmstate: VMState?
+  // MARK: JSON
 
-    private enum CodingKeys: CodingKey {
-      case uuid, ctime, configs, drives, vmstate
-    }
+  private struct ConfigEntry: Encodable {
+    var name: String
+    var size: Int
+  }
 
-    /// As the compiler would write it, but that the state of a machine without any is `null`.
-    func encode(to encoder: any Encoder) throws {
-      var container = encoder.container(keyedBy: CodingKeys.self)
-      try container.encode(uuid, forKey: .uuid)
-      try container.encode(ctime, forKey: .ctime)
-      try container.encode(configs, forKey: .configs)
-      try container.encode(drives, forKey: .drives)
-      try container.encode(vmstate, forKey: .vmstate)
+  private struct DriveEntry: Encodable {
+    var id: Int
+    var name: String
+    var size: UInt64
+  }
+
+  private struct StateEntry: Encodable {
+    var id: Int
+    var size: UInt64
+  }
+
+  private func writeJSON() throws {
+    try put("{\"uuid\":\"\(header.uuid)\",\"ctime\":\(header.creationTime),\"configs\":[")
+    try putElements(header.configs) {
+      ConfigEntry(name: String(decoding: $0.name, as: UTF8.self), size: $0.data.count)
+    }
+    try put("],\"drives\":[")
+    try putElements(header.devices.filter { !$0.isVMState }) {
+      DriveEntry(
+        id: Int($0.id), name: String(decoding: $0.name, as: UTF8.self), size: $0.size)
+    }
+    let state = header.devices.first(where: \.isVMState)
+    try put("],\"vmstate\":")
+    try put(state.map { try json(StateEntry(id: Int($0.id), size: $0.size)) } ?? "null")
+    try put("}\n")
+  }
+
+  private func putElements<Element>(
+    _ elements: [Element], _ entry: (Element) -> some Encodable
+  ) throws {
+    for (index, element) in elements.enumerated() {
+      try put((index > 0 ? "," : "") + json(entry(element)))
     }
   }
 
-  private var json: String {
-    get throws {
-      let document = Document(
-        uuid: header.uuid.description, ctime: header.creationTime,
-        configs: header.configs.map {
-          .init(name: String(decoding: $0.name, as: UTF8.self), size: $0.data.count)
-        },
-        drives: header.devices.filter { !$0.isVMState }.map {
-          .init(id: Int($0.id), name: String(decoding: $0.name, as: UTF8.self), size: $0.size)
-        },
-        vmstate: header.devices.first(where: \.isVMState).map {
-          .init(id: Int($0.id), size: $0.size)
-        })
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-      let text = String(decoding: try encoder.encode(document), as: UTF8.self)
-      // The encoder leaves characters raw that turn a terminal's head; they stand in strings only.
-      return text.unicodeScalars.map { scalar in
-        guard !scalar.isHarmless, let unit = UInt16(exactly: scalar.value) else {
-          return String(scalar)
-        }
+  private func json(_ value: some Encodable) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    let text = String(decoding: try encoder.encode(value), as: UTF8.self)
+    // The encoder leaves characters raw that turn a terminal's head; they stand in strings only.
+    guard text.unicodeScalars.contains(where: { !$0.isHarmless }) else { return text }
+    var safe = ""
+    for scalar in text.unicodeScalars {
+      if !scalar.isHarmless, let unit = UInt16(exactly: scalar.value) {
         let digits = String(unit, radix: 16)
-        return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-      }.joined() + "\n"
+        safe += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+      } else {
+        safe.unicodeScalars.append(scalar)
+      }
     }
+    return safe
   }
 }

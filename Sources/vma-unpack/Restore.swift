@@ -2,6 +2,7 @@
 
 import Decompression
 import FilterIO
+import NBD
 import VMA
 
 /// Writes the members of an archive where they belong, each piece of a disk straight to its place.
@@ -36,9 +37,10 @@ final class Restore {
         try salvage()
       } else {
         try copy(reader)
-        try reader.checkComplete(devices)
+        try reader.census.requireComplete(devices, in: input.name)
         try finish(reader.census)
         try commit(whole: devices)
+        if options.common.verbose { summarize(reader.census) }
       }
     } catch let failure as Failure where hasWritten && !inPlace.isEmpty {
       let targets = inPlace.values.sorted().joined(separator: ", ")
@@ -46,7 +48,6 @@ final class Restore {
         failure.status,
         "\(failure.message); \(targets) \(inPlace.count == 1 ? "is" : "are") half written")
     }
-    if options.common.verbose { summarize(reader.census) }
   }
 
   // MARK: Before anything is written
@@ -73,27 +74,47 @@ final class Restore {
     let unmapped = devices.filter { maps[$0.id] == nil }
     let selectedConfigs = options.noConfigs ? [] : reader.header.configs
     let names = selectedConfigs.map(OutputName.init) + unmapped.map(OutputName.init)
+    let mapNames = options.lost == nil ? [] : devices.map(Self.mapName)
     let partialNames = options.salvage ? unmapped.map { OutputName($0).appending(".partial") } : []
-    try OutputName.check(names + partialNames, archive: input.name)
+    try OutputName.check(names + partialNames + mapNames, archive: input.name)
 
+    // All of them first: nothing is opened while another target cannot be, and an NBD server that
+    // takes one client only would keep a second one waiting.
+    var exports: Set<String> = []
     var identities: [[UInt64]] = []
     if let file = input.file { identities.append(try file.status().identity) }
     for device in devices {
       guard let path = maps[device.id] else { continue }
-      let target = try InPlaceTarget(path, size: device.size, force: options.force)
-      guard !identities.contains(target.identity) else {
+      if NBDURI.matches(path) {
+        guard exports.insert(path).inserted else {
+          throw Failure(.usage, "\(path): is another drive's target")
+        }
+        continue
+      }
+      let identity = try InPlaceTarget.status(of: path).identity
+      guard !identities.contains(identity) else {
         throw Failure(.usage, "\(path): is another drive's target, or the archive itself")
       }
-      identities.append(target.identity)
-      targets[device.id] = target
+      identities.append(identity)
+    }
+    for device in devices {
+      guard let path = maps[device.id] else { continue }
+      targets[device.id] =
+        NBDURI.matches(path)
+        ? try NBDTarget(path, size: device.size)
+        : try InPlaceTarget(path, size: device.size, force: options.force)
       inPlace[device.id] = path
     }
 
     guard !names.isEmpty else { return }
     let directory = try OutputDirectory(options.directory)
-    // All names first: none is created while another one is taken.
     for name in names + partialNames {
-      try directory.checkFree(name, replaces: options.force)
+      // A file that is replaced must not be one that is read or written.
+      if let there = try directory.check(name, replaces: options.force),
+        identities.contains(there.identity)
+      {
+        throw Failure(.usage, "\(name.text): is a drive's target, or the archive itself")
+      }
     }
     for device in unmapped {
       let name = OutputName(device)
@@ -121,8 +142,8 @@ final class Restore {
           piece.offset < size
         else { return }
         let length = min(UInt64(piece.length), size - piece.offset)
+        hasWritten = true
         if let position = piece.position {
-          hasWritten = true
           try target.write(
             extent.buffer, position..<position + Int(length), at: piece.offset)
           dataSize += length
@@ -152,33 +173,45 @@ final class Restore {
 
   // MARK: Salvage
 
+  private static func mapName(_ device: Device) -> OutputName {
+    OutputName(device).replacingExtension(with: ".map")
+  }
+
   private func salvage() throws {
     let salvager = SalvageReader(reader)
     // Opened now, so that a directory that cannot be written stops the run before it begins.
     let maps = try options.lost.map { try OutputDirectory($0) }
     var mapFiles: [(device: Device, file: PendingFile)] = []
     if let maps {
-      let names = devices.map { OutputName($0).replacingExtension(with: ".map") }
-      try OutputName.check(names, archive: input.name)
-      for (device, name) in zip(devices, names) {
-        mapFiles.append((device, try maps.file(name, replaces: options.force)))
+      for device in devices {
+        mapFiles.append((device, try maps.file(Self.mapName(device), replaces: options.force)))
       }
     }
     try copy(salvager)
     let census = salvager.census
-    let whole = devices.filter(census.isComplete)
-    try finish(census)
-    for (device, file) in mapFiles {
-      try file.descriptor.write(Array(LostMap(device, census).text.utf8))
+    // A disk that cannot be finished (a size that the file system does not take) is no reason to
+    // give up the others.
+    var losses: [String] = []
+    var kept: [Device] = []
+    for device in devices {
+      do {
+        try targets[device.id]?.finish(length: census.length(of: device))
+        kept.append(device)
+      } catch let failure as Failure {
+        losses.append(failure.message)
+        files[device.id] = nil
+      }
     }
-    try commit(whole: whole, and: mapFiles.map(\.file))
+    for (device, file) in mapFiles { try LostMap(device, census).write(to: file.descriptor) }
+    try commit(whole: kept.filter(census.isComplete), and: mapFiles.map(\.file))
+    if options.common.verbose { summarize(census) }
 
-    let lost = devices.filter { !census.isComplete($0) }
-    guard !lost.isEmpty || salvager.faultCount > 0 else { return }
-    let losses = lost.map { device in
+    for device in devices where !census.isComplete(device) {
       let missing = LostMap(device, census).lostBytes
-      return "\(String(decoding: device.name, as: UTF8.self)): \(ByteCount(missing)) lost"
+      losses.append(
+        "\(String(decoding: device.name, as: UTF8.self)): \(ByteCount(missing)) lost")
     }
+    guard !losses.isEmpty || salvager.faultCount > 0 else { return }
     let fault = salvager.firstFault ?? "clusters are missing"
     throw Failure(
       .badData,

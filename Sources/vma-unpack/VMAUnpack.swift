@@ -38,7 +38,8 @@ struct VMAUnpack: Filter {
   @Option(
     name: .shortAndLong,
     help: ArgumentHelp(
-      "Restore this drive into an existing file or block device.", valueName: "drive=path"),
+      "Restore this drive into an existing file, block device or NBD export (URI).",
+      valueName: "drive=path"),
     completion: .file())
   var map: [String] = []
 
@@ -122,11 +123,7 @@ struct VMAUnpack: Filter {
       }
       census = reader.census
     }
-    do {
-      try census.checkComplete(devices)
-    } catch {
-      throw Failure(input.name, FormatError(error, in: .archive, at: 0))
-    }
+    try census.requireComplete(devices, in: input.name)
     if common.verbose {
       let size = devices.reduce(0) { $0 + census.length(of: $1) }
       Console.error(

@@ -58,6 +58,13 @@ public struct FileStatus: Sendable {
 
   public static let standardInput = Descriptor(raw: 0, name: "standard input", isOwned: false)
   public static let standardOutput = Descriptor(raw: 1, name: "standard output", isOwned: false)
+  /// Closes standard output: some file systems tell only then that a write has failed.
+  static func closeStandardOutput() throws(Failure) {
+    if Glibc.close(1) != 0, errno != EBADF, errno != EINTR {
+      throw Failure(.inputOutput, standardOutput.name, Errno(rawValue: errno))
+    }
+  }
+
   public static let standardError = Descriptor(raw: 2, name: "standard error", isOwned: false)
 
   /// Repeats a call that was interrupted; any other error is thrown as `Errno`.
@@ -344,6 +351,13 @@ public struct FileStatus: Sendable {
   public func rename(_ path: FilePath, to newPath: FilePath) throws(Errno) {
     try unsafe Self.with(path, newPath) { source, target in
       unsafe renameat(raw, source, raw, target)
+    }
+  }
+
+  /// Has two names in this directory change places.
+  public func exchange(_ path: FilePath, _ other: FilePath) throws(Errno) {
+    try unsafe Self.with(path, other) { first, second in
+      unsafe linux_exchange(raw, first, second)
     }
   }
 

@@ -18,6 +18,14 @@ public enum Host {
     }
   }
 
+  /// Whether all arguments of the process are UTF-8.
+  static var argumentsAreText: Bool {
+    (0..<Int(CommandLine.argc)).allSatisfy { index in
+      guard let argument = unsafe CommandLine.unsafeArgv[index] else { return true }
+      return unsafe String(validatingCString: argument) != nil
+    }
+  }
+
   /// Seconds since 1970.
   public static var now: Int64 { Int64(time(nil)) }
 

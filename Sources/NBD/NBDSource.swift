@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import FilterIO
+
+/// A disk that an NBD server exports.
+///
+/// What the server knows to be zeros is not read. The rest is read front to back, with requests for
+/// the next pieces on their way while one is worked on; or, without reading ahead, in any order,
+/// with no request under way between two calls.
+public final class NBDSource: @unchecked Sendable {
+  /// A piece of the disk that was asked for.
+  private struct Piece {
+    let range: Range<UInt64>
+    let buffer: Buffer
+    let request: Connection.Request
+    var isThere = false
+  }
+
+  /// The most requests that are on their way, and the bytes of each.
+  private static let pieceCount = 8
+  private static let pieceSize = 1 << 20
+
+  private let connection: Connection
+  private var map: DataMap
+  /// In the order in which they were asked for, which is that of the disk.
+  private var pieces: [Piece] = []
+  /// What lies before was asked for, or is zeros.
+  private var planned: UInt64 = 0
+  private var free: [Buffer] = []
+  private let pieceSize: Int
+  private let readsAhead: Bool
+
+  /// Connects to a server.
+  ///
+  /// - Throws: `Failure` 66.
+  public init(_ uri: String, readsAhead: Bool = true) throws {
+    self.readsAhead = readsAhead
+    connection = try Connection(uri, failing: .noInput, asksForHoles: true)
+    map = DataMap(connection)
+    pieceSize = connection.payload(atMost: Self.pieceSize)
+  }
+
+  /// The URI.
+  public var name: String { connection.uri }
+  /// Bytes of the disk.
+  public var size: UInt64 { connection.size }
+
+  /// The first data at or after `offset`; what is before it is zeros. Nil where only zeros are left.
+  public func data(from offset: UInt64) throws -> Range<UInt64>? {
+    guard readsAhead else { return try map.next(from: offset) }
+    try plan()
+    var found: Range<UInt64>?
+    for piece in pieces where piece.range.upperBound > offset {
+      guard let start = found else {
+        found = max(piece.range.lowerBound, offset)..<piece.range.upperBound
+        continue
+      }
+      guard start.upperBound == piece.range.lowerBound else { break }
+      found = start.lowerBound..<piece.range.upperBound
+    }
+    return found
+  }
+
+  /// Reads bytes of the disk; while reading ahead, none from before what was read last.
+  ///
+  /// - Returns: all that were wanted, less what lies behind the disk's end.
+  /// - Throws: `Failure` 74.
+  public func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws -> Int {
+    let end = min(offset + UInt64(range.count), size)
+    guard readsAhead else {
+      try readNow(into: buffer, range.lowerBound..<range.lowerBound + Int(end - offset), at: offset)
+      return Int(end - offset)
+    }
+    var place = offset
+    func target(to next: UInt64) -> Range<Int> {
+      range.lowerBound + Int(place - offset)..<range.lowerBound + Int(next - offset)
+    }
+    while place < end {
+      try plan()
+      guard let piece = pieces.first, piece.range.lowerBound < end else {
+        buffer.fillWithZeros(target(to: end))
+        break
+      }
+      if piece.range.lowerBound > place {
+        buffer.fillWithZeros(target(to: piece.range.lowerBound))
+        place = piece.range.lowerBound
+      }
+      if !piece.isThere {
+        try connection.wait(for: piece.request)
+        pieces[0].isThere = true
+      }
+      if piece.range.upperBound > place {
+        let next = min(end, piece.range.upperBound)
+        let start = Int(place - piece.range.lowerBound)
+        let part = target(to: next)
+        buffer.copy(from: piece.buffer, start..<start + part.count, to: part.lowerBound)
+        place = next
+      }
+      if place >= piece.range.upperBound {
+        pieces.removeFirst()
+        // When nothing is left to ask for, other disks need the memory.
+        if planned < size { free.append(piece.buffer) }
+      }
+    }
+    return Int(end - offset)
+  }
+
+  private func readNow(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws {
+    for start in stride(from: range.lowerBound, to: range.upperBound, by: pieceSize) {
+      let part = start..<min(start + pieceSize, range.upperBound)
+      let request = try connection.read(
+        into: buffer, part, at: offset + UInt64(start - range.lowerBound))
+      try connection.wait(for: request)
+    }
+  }
+
+  /// Asks for as much as may be on its way.
+  private func plan() throws {
+    while planned < size, pieces.count < Self.pieceCount {
+      guard let data = try map.next(from: planned) else {
+        planned = size
+        break
+      }
+      let end = min(data.upperBound, data.lowerBound + UInt64(pieceSize))
+      let buffer = free.popLast() ?? Buffer(capacity: Self.pieceSize)
+      let request = try connection.read(
+        into: buffer, 0..<Int(end - data.lowerBound), at: data.lowerBound)
+      pieces.append(Piece(range: data.lowerBound..<end, buffer: buffer, request: request))
+      planned = end
+    }
+    if planned == size { free = [] }
+  }
+
+  /// Leaves the server, when all is done: until then it keeps its export for us.
+  public func close() {
+    connection.close()
+  }
+}
