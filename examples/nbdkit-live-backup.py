@@ -6,9 +6,9 @@
 
 The backup begins at start, before the first guest can connect: backup.vma will show the disk as
 it was then. Each write, zero and trim is announced to vma-pack(1) as vma-events(5) describes it,
-waits until the data that it is about to destroy is safe, and then goes on: as soon as what stands
-before it in the stream lets it. When all of the disk is in the archive, writes are announced no
-more, the stream ends, and the archive appears under its name.
+waits until the data that it is about to destroy is safe, and then goes on. When all of the disk is
+in the archive, writes are announced no more, the stream ends, and the archive appears under its
+name.
 
 Whatever becomes of the backup, no write of a guest fails for it: if vma-pack dies, or lets a
 write wait for longer than `timeout`, the backup is given up and every write goes on.

@@ -18,6 +18,13 @@ public final class Channel<Element: Sendable>: @unchecked Sendable {
     self.isStack = isStack
   }
 
+  /// Elements that can be received at once.
+  public var count: Int {
+    monitor.lock()
+    defer { monitor.unlock() }
+    return elements.count
+  }
+
   public func send(_ element: Element) {
     monitor.lock()
     defer { monitor.unlock() }

@@ -95,6 +95,10 @@ final class CopyBeforeWrite {
   /// must not keep its disk from being copied.
   private static let recordCount = 64
 
+  /// Milliseconds between two looks for room while the store is slow and no record comes. Copying
+  /// never waits for room, and leaves some: a guest write should not have to wait for the store.
+  private static let pause: Int32 = 2
+
   private let input: EventInput
   private let queue: ExtentQueue
   private let disks: [Disk]
@@ -136,10 +140,11 @@ final class CopyBeforeWrite {
   func run() throws {
     var taken = 0
     while !input.grammar.hasEnded {
-      if let disk = diskToCopy(), try taken >= Self.recordCount || !input.isReady() {
+      let disk = diskToCopy()
+      if let disk, queue.hasRoomToSpare, try taken >= Self.recordCount || !input.isReady() {
         try copy(disk)
         taken = 0
-      } else {
+      } else if try disk == nil || input.isReady(within: Self.pause) {
         try take(try input.next())
         taken += 1
       }

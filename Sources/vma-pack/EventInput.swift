@@ -5,8 +5,8 @@ import FilterIO
 
 /// Where the bytes of an event stream come from.
 protocol EventBytes: AnyObject {
-  /// Whether `read` would give something at once, the end among it.
-  func isReady() throws -> Bool
+  /// Whether `read` would give something at once, the end among it, or will within some time.
+  func isReady(within milliseconds: Int32) throws -> Bool
   /// Reads some bytes, waiting for them; 0 at the end.
   func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int
   /// Whether nothing follows.
@@ -31,9 +31,9 @@ final class EventInput {
     self.name = name
   }
 
-  /// Whether there is something to be read without waiting.
-  func isReady() throws -> Bool {
-    try !unread.isEmpty || source.isReady()
+  /// Whether there is something to be read without waiting, or will be within some time.
+  func isReady(within milliseconds: Int32 = 0) throws -> Bool {
+    try !unread.isEmpty || source.isReady(within: milliseconds)
   }
 
   /// A failure at the last record.

@@ -106,6 +106,12 @@ final class ExtentQueue: @unchecked Sendable {
     return extent
   }
 
+  /// Whether there is room for a cluster without waiting, and a whole extent besides for what cannot
+  /// wait.
+  var hasRoomToSpare: Bool {
+    free.count > (current.map { $0.room > 0 } ?? false ? 0 : 1)
+  }
+
   private func emptyExtent() throws -> PackedExtent {
     guard let extent = try free.receive() else { throw Failure(.general, "interrupted") }
     extent.clear()

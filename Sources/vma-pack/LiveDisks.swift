@@ -13,7 +13,9 @@ private final class DescriptorEvents: EventBytes {
     descriptor.widenPipe()
   }
 
-  func isReady() -> Bool { descriptor.isReadable() }
+  func isReady(within milliseconds: Int32) -> Bool {
+    descriptor.isReadable(within: milliseconds)
+  }
 
   func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int {
     try descriptor.read(into: buffer, range)

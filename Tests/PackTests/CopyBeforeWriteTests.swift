@@ -209,7 +209,7 @@ private final class World: EventBytes {
 
   // MARK: The stream
 
-  func isReady() -> Bool {
+  func isReady(within milliseconds: Int32) -> Bool {
     goOn()
     return !pipe.isEmpty
   }

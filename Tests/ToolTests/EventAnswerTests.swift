@@ -64,9 +64,9 @@ struct EventAnswerTests {
       size = os.path.getsize("d.raw")
       packer = Packer("-o", "a.vma", "d=d.raw")
       packer.tell(("D", 1, 0, size, b"d"), ("B",), ("F", 1), ("E", 0, 3))
+      check(packer.leave(), (0, ""))
       check(packer.message(), (1, COMPLETE))
       check(packer.message(), None)
-      check(packer.leave(), (0, ""))
       """)
     expectSame(try ParsedArchive(try dir.read("a.vma")).image("d"), image)
   }
@@ -137,6 +137,27 @@ struct EventAnswerTests {
       """)
   }
 
+  @Test func `as many messages as there can be fit the smallest pipe`() throws {
+    try dir.produce(
+      """
+      import fcntl
+      with open("d.raw", "wb") as file:
+          file.write(b"x" * 512)
+      packer = Packer("-o", "a.vma", *[f"d{n}=d.raw" for n in range(1, 255)])
+      fcntl.fcntl(packer.answers, fcntl.F_SETPIPE_SZ, 4096)
+      packer.tell(
+          *[("D", n, 0, 512, b"d%d" % n) for n in range(1, 255)], ("B",),
+          *[("W", n % 254 + 1, 0, 512) for n in range(256)])
+      # Nobody reads them, and yet the packer comes to its end.
+      check(packer.end(*range(1, 255)), (0, ""))
+      messages = packer.messages(510)
+      check([m for m in messages if not m[1]], [(n, 0) for n in range(255, 511)])
+      check(sorted(m for m in messages if m[1]), [(n, COMPLETE) for n in range(1, 255)])
+      check(packer.message(), None)
+      """)
+    try dir.run(.unpack, "-t", "a.vma").succeeds()
+  }
+
   @Test func `answers that nobody takes any more are a torn stream`() throws {
     try dir.produce(
       """
@@ -169,10 +190,12 @@ struct EventAnswerTests {
       """)
   }
 
-  @Test func `a descriptor that is not for writing`() throws {
-    let stream = "printf x"
-    try dir.sh("\(stream) | vma-pack --events --ack-fd 3 3>&-").fails(64, .pack)
-    try dir.sh("\(stream) | vma-pack --events --ack-fd 2").fails(64, .pack)
-    try dir.sh("\(stream) | vma-pack --events --ack-fd 1").fails(64, .pack)
+  @Test func `a descriptor that is closed, or has another use`() throws {
+    for number in 3...9 {
+      try dir.sh("echo x | vma-pack --events --ack-fd \(number) \(number)>&-").fails(64, .pack)
+    }
+    for number in 0...2 {
+      try dir.sh("echo x | vma-pack --events --ack-fd \(number)").fails(64, .pack)
+    }
   }
 }

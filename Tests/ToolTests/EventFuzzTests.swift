@@ -93,4 +93,38 @@ struct EventFuzzTests {
       try dir.expectNames(["copied.raw"])
     }
   }
+
+  /// Announced writes and what belongs to them.
+  private static let announced: EventStream = {
+    var stream = EventStream()
+    stream.device(3, "copied", copied.count)
+    stream.begin()
+    stream.write(3, at: 65024, 1024)
+    stream.old(3, at: 1024, copied[1024..<1536], byGuest: true)
+    stream.write(3, at: 0, copied.count)
+    stream.zeros(3, at: 512, 512)
+    stream.finish(3)
+    stream.end()
+    return stream
+  }()
+
+  @Test(arguments: 0..<4)
+  func `thirty faulty streams that wait for answers`(group: UInt64) throws {
+    try dir.write(Self.copied, to: "copied.raw")
+    for number in 0..<30 {
+      let seed = 1000 + group * 30 + UInt64(number)
+      var random = Seeded(seed)
+      try dir.write(mutated(Self.announced, &random), to: "events")
+      let outcome = try dir.sh(
+        """
+        vma-pack --events --ack-fd 5 copied=copied.raw 5>/dev/null <events >a.vma || exit
+        vma-unpack -t a.vma
+        """)
+      if outcome.ending != .exit(0) {
+        #expect([.exit(65), .exit(66)].contains(outcome.ending), "seed \(seed)")
+        #expect(outcome.complaint(about: .pack) == nil, "seed \(seed): \(outcome.errors)")
+        try dir.run(.unpack, "-t", "a.vma").fails(65, .unpack, "seed \(seed)")
+      }
+    }
+  }
 }
