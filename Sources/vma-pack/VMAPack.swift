@@ -250,18 +250,7 @@ struct VMAPack: Filter {
   /// The configs of `--config`, after those that a stream told of; one of the same name takes the
   /// place of the one that was told.
   private func readConfigs(devices: [Device], told: [Config]) throws -> [Config] {
-    var configs: [Config] = []
-    for argument in config {
-      let named = NamedValue(argument)
-      guard let name = named.name ?? FilePath(named.value).lastComponent?.string else {
-        throw Failure(.usage, "--config: '\(argument)' names no file")
-      }
-      let config = Config(name: Array(name.utf8), data: try Self.readConfig(named.value))
-      guard !configs.contains(where: { $0.name == config.name }) else {
-        throw Failure(.usage, "two configs are called \(name)")
-      }
-      configs.append(config)
-    }
+    var configs = try ConfigFiles.read(config)
     configs = told.filter { told in !configs.contains { $0.name == told.name } } + configs
     if pve {
       guard let index = configs.firstIndex(where: { $0.name == ServerConfig.name })
@@ -273,28 +262,6 @@ struct VMAPack: Filter {
       }
     }
     return configs
-  }
-
-  private static func readConfig(_ path: String) throws -> [UInt8] {
-    let descriptor: Descriptor
-    do {
-      descriptor = try Descriptor.open(FilePath(path), .read)
-    } catch {
-      throw Failure(.noInput, path, error)
-    }
-    if try descriptor.status().kind == .directory { throw Failure(.noInput, path, .isDirectory) }
-    let buffer = Buffer(capacity: Format.maximumBlobSize + 1)
-    var count = 0
-    while count < buffer.capacity {
-      let got = try descriptor.read(into: buffer, count..<buffer.capacity)
-      if got == 0 { break }
-      count += got
-    }
-    guard count <= Format.maximumBlobSize else {
-      throw Failure(
-        .badData, "\(path): is longer than the \(Format.maximumBlobSize) bytes of a config")
-    }
-    return buffer.withBytes(0..<count) { bytes in bytes.indices.map { bytes[$0] } }
   }
 }
 
