@@ -26,7 +26,7 @@ help:
 	@echo 'make demo       install what is missing, build, and show the main job on a real disk image'
 	@echo 'make check      install what is missing, lint, and run all tests'
 	@echo 'make test       run all tests with what is there'
-	@echo 'make bench      measure against dd and zstd (Benchmarks/README.md)'
+	@echo 'make bench      measure against dd, zstd and nbdkit (Benchmarks/README.md)'
 	@echo 'make install    install below PREFIX ($(PREFIX)), inside of DESTDIR; make uninstall takes it back'
 	@echo 'make completions  write completions/ anew, after a change of options'
 	@echo 'make format, make lint, make clean'
@@ -47,9 +47,11 @@ check:
 test:
 	$(SWIFT) test
 
-bench: release
-	scripts/install-packages build demo
+bench:
+	scripts/install-packages build demo check
+	$(MAKE) release
 	Benchmarks/run .build/release
+	Benchmarks/live .build/release
 
 install: release
 	install -d $(addprefix $(DESTDIR),$(bindir) $(mandir)/man1 $(mandir)/man5 $(bashdir) $(zshdir) $(fishdir))
