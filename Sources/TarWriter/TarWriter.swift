@@ -36,13 +36,17 @@ public enum TarFormat: String, CaseIterable, Sendable {
   /// that no page of this is ever touched.
   private let zeros = Buffer(capacity: 1 << 26)
 
-  /// - Parameter modificationTime: of all members, in seconds since 1970.
+  /// The end of the year 9999. GNU tar takes times that are far beyond for damage.
+  private static let latestTime: Int64 = 253_402_300_799
+
+  /// - Parameter modificationTime: of all members, in seconds since 1970; one beyond what readers
+  ///   take becomes the nearest that they do.
   public init(_ descriptor: Descriptor, format: TarFormat, modificationTime: Int64) throws {
     guard let archive = unsafe archive_write_new() else {
       throw Failure(.general, "libarchive: out of memory")
     }
     unsafe self.archive = unsafe archive
-    self.modificationTime = modificationTime
+    self.modificationTime = min(max(modificationTime, -Self.latestTime), Self.latestTime)
     sink = Sink(descriptor)
     let code =
       switch format {

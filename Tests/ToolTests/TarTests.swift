@@ -94,6 +94,17 @@ struct TarTests {
     #expect(try dir.sh("vma-to-tar b.vma | tar -t").succeeds().lines == [])
   }
 
+  @Test(requires("tar"), arguments: [Int64.min, -1, 8_589_934_592, .max], ["pax", "gnutar"])
+  func `GNU tar takes any time of creation`(time: Int64, format: String) throws {
+    try dir.write(Sample.scsi, to: "d.img")
+    try dir.sh(
+      """
+      vma-pack --ctime=\(time) d=d.img | vma-to-tar --format \(format) > d.tar
+      tar --warning=no-timestamp -xf d.tar && cmp d.img disk-d.raw
+      """
+    ).succeeds()
+  }
+
   @Test(requires("tar"))
   func `a VM state longer than its header says`() throws {
     var archive = Archive(
