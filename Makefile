@@ -15,7 +15,8 @@ SWIFT ?= swift
 RELEASE = -c release --static-swift-stdlib -Xswiftc -use-ld=lld \
 	-Xlinker --gc-sections -Xlinker --icf=all
 SWIFT_SOURCES = Package.swift Sources Tests
-SHELL_SCRIPTS = .ci/run scripts/install-packages scripts/demo
+SHELL_SCRIPTS = .ci/run scripts/install-packages scripts/demo scripts/make-guest \
+	scripts/guest-init
 
 .PHONY: all help release demo check test bench install uninstall completions format lint clean
 
