@@ -92,7 +92,9 @@ let package = Package(
       name: "ToolTests",
       dependencies: ["vma-pack", "vma-unpack", "vma-cat", "vma-to-tar", "vma-tap"],
       exclude: ["Golden"]),
-    .testTarget(name: "TapTests", dependencies: ["vma-tap"], exclude: ["Programs"]),
+    .testTarget(
+      name: "TapTests", dependencies: ["vma-pack", "vma-tap", "vma-unpack"],
+      exclude: ["Programs"]),
   ],
   swiftLanguageModes: [.v6]
 )

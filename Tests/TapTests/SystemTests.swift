@@ -8,7 +8,7 @@ import Testing
   .enabled(if: Programs.hasSystem, "needs qemu-system-x86_64 (qemu-system-x86)"))
 struct SystemTests {
   @Test func `its disks are found, and shown before the guest's writes`() throws {
-    let machine = try Machine(system: true)
+    let machine = try Machine(.still)
     let list = try machine.sh("vma-tap --qmp vm.qmp --list")
     #expect(
       list.output
@@ -41,7 +41,7 @@ struct SystemTests {
 
   @Test(arguments: ["scsi0", "vd0", "drive-scsi0"])
   func `a disk has several names`(name: String) throws {
-    let machine = try Machine(system: true)
+    let machine = try Machine(.still)
     let run = try machine.sh("vma-tap --qmp vm.qmp -d \(name) | head -c 200 | strings | head -1")
     #expect(run.output.hasPrefix("CBE1D"))
   }

@@ -26,6 +26,18 @@ struct StreamReport: Decodable {
 
 /// A real qemu-storage-daemon or qemu-system-x86_64 with two disks, in a directory of its own.
 final class Machine {
+  enum Kind {
+    /// A qemu-storage-daemon that exports the disks over NBD.
+    case daemon
+    /// A machine that is never started.
+    case still
+    /// A machine that runs the guest of scripts/make-guest, which writes to its disks from the
+    /// start. Disk a is served by a thread of its own, disk b is a qcow2 image.
+    ///
+    /// - Parameter onError: what QEMU does when a write fails: `report` it or `stop`.
+    case linux(onError: String)
+  }
+
   let path: String
   /// Where the tap makes its socket: empty after each run.
   let temporary: String
@@ -35,7 +47,7 @@ final class Machine {
   /// 24 MiB with a hole and zeros, and a size that is no multiple of a cluster.
   ///
   /// - Parameter megabytes: of disk a, where a backup has to take its time.
-  init(system: Bool = false, megabytes: Int = 24) throws {
+  init(_ kind: Kind = .daemon, megabytes: Int = 24) throws {
     var template = Array("/tmp/vma-tap-test.XXXXXX".utf8CString)
     try #require(mkdtemp(&template) != nil)
     root = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -53,7 +65,7 @@ final class Machine {
       dd if=/dev/urandom of=b.raw bs=512 count=\((3 << 11) + 37) oflag=append conv=notrunc \
       status=none
       """)
-    try start(system: system)
+    try start(kind)
   }
 
   deinit {
@@ -61,7 +73,26 @@ final class Machine {
     try? FileManager.default.removeItem(atPath: root)
   }
 
-  private func start(system: Bool) throws {
+  private func start(_ kind: Kind) throws {
+    let arguments: [String]
+    let socket: String
+    switch kind {
+    case .daemon: (arguments, socket) = (Self.daemon, "guest.nbd")
+    case .still: (arguments, socket) = (Self.still, "vm.qmp")
+    case .linux(let onError):
+      try keepBases()
+      try sh("qemu-img convert -O qcow2 b.raw b.qcow2")
+      (arguments, socket) = (Self.linux(onError: onError), "vm.qmp")
+    }
+    qemu = try Child(arguments, in: path, temporary: temporary)
+    for _ in 0..<200 where !FileManager.default.fileExists(atPath: "\(path)/\(socket)") {
+      usleep(20_000)
+    }
+    // It listens a moment after the name is there.
+    usleep(100_000)
+  }
+
+  private static var daemon: [String] {
     let nodes = ["a", "b"].flatMap { name in
       [
         "--blockdev", "driver=file,node-name=\(name)-file,filename=\(name).raw,discard=unmap",
@@ -71,31 +102,41 @@ final class Machine {
     let exports = ["a", "b"].flatMap { name in
       ["--export", "nbd,id=x-\(name),node-name=\(name),name=\(name),writable=on"]
     }
-    let arguments =
-      system
-      ? [
-        "qemu-system-x86_64", "-nodefaults", "-display", "none", "-accel", "tcg", "-S", "-M", "pc",
-        "-m", "64", "-qmp", "unix:vm.qmp,server=on,wait=off",
-        "-qmp", "unix:second.qmp,server=on,wait=off",
-        "-drive", "if=none,id=drive-scsi0,file=a.raw,format=raw",
-        "-device", "virtio-blk-pci,drive=drive-scsi0,id=vd0",
-        "-blockdev", "driver=raw,node-name=nodeb,file.driver=file,file.filename=b.raw",
-        "-device", "virtio-blk-pci,drive=nodeb,id=virtio1",
-        "-drive", "if=none,id=cd,media=cdrom", "-device", "ide-cd,drive=cd",
-      ]
-      : [
-        "qemu-storage-daemon", "--chardev", "socket,id=m,path=vm.qmp,server=on,wait=off",
-        "--monitor", "chardev=m", "--chardev", "socket,id=n,path=second.qmp,server=on,wait=off",
-        "--monitor", "chardev=n", "--nbd-server",
-        "addr.type=unix,addr.path=guest.nbd,max-connections=0",
-      ] + nodes + exports
-    qemu = try Child(arguments, in: path, temporary: temporary)
-    let socket = system ? "vm.qmp" : "guest.nbd"
-    for _ in 0..<200 where !FileManager.default.fileExists(atPath: "\(path)/\(socket)") {
-      usleep(20_000)
-    }
-    // It listens a moment after the name is there.
-    usleep(100_000)
+    return [
+      "qemu-storage-daemon", "--chardev", "socket,id=m,path=vm.qmp,server=on,wait=off",
+      "--monitor", "chardev=m", "--chardev", "socket,id=n,path=second.qmp,server=on,wait=off",
+      "--monitor", "chardev=n", "--nbd-server",
+      "addr.type=unix,addr.path=guest.nbd,max-connections=0",
+    ] + nodes + exports
+  }
+
+  private static let system = [
+    "qemu-system-x86_64", "-nodefaults", "-display", "none", "-accel", "tcg", "-M", "pc",
+    "-qmp", "unix:vm.qmp,server=on,wait=off", "-qmp", "unix:second.qmp,server=on,wait=off",
+  ]
+
+  private static var still: [String] {
+    system + [
+      "-S", "-m", "64",
+      "-drive", "if=none,id=drive-scsi0,file=a.raw,format=raw",
+      "-device", "virtio-blk-pci,drive=drive-scsi0,id=vd0",
+      "-blockdev", "driver=raw,node-name=nodeb,file.driver=file,file.filename=b.raw",
+      "-device", "virtio-blk-pci,drive=nodeb,id=virtio1",
+      "-drive", "if=none,id=cd,media=cdrom", "-device", "ide-cd,drive=cd",
+    ]
+  }
+
+  private static func linux(onError: String) -> [String] {
+    system + [
+      "-m", "192", "-no-reboot", "-kernel", Programs.linux + "/vmlinuz",
+      "-initrd", Programs.linux + "/initrd",
+      "-append", "console=ttyS0 loglevel=4 panic=-1", "-serial", "file:console",
+      "-object", "iothread,id=thread",
+      "-drive", "if=none,id=drive-virtio0,file=a.raw,format=raw",
+      "-device", "virtio-blk-pci,drive=drive-virtio0,iothread=thread,werror=\(onError)",
+      "-drive", "if=none,id=drive-virtio1,file=b.qcow2,format=qcow2",
+      "-device", "virtio-blk-pci,drive=drive-virtio1,werror=\(onError)",
+    ]
   }
 
   /// The process of QEMU.
@@ -151,6 +192,38 @@ final class Machine {
     #expect(end.status == 0, "\(end.errors)")
     let data = try Data(contentsOf: URL(fileURLWithPath: path + "/guest.json"))
     return try JSONDecoder().decode(GuestReport.self, from: data)
+  }
+
+  /// What the Linux guest has said.
+  var console: String {
+    let data = FileManager.default.contents(atPath: path + "/console") ?? Data()
+    return String(decoding: data, as: UTF8.self)
+  }
+
+  /// How many records the Linux guest says are on its disks.
+  var recordCount: Int {
+    let lines = console.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("guest: ") }
+    return lines.last?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+  }
+
+  /// Waits until the Linux guest says that it has written so many records, without an error.
+  func waitForRecords(_ count: Int, sourceLocation: SourceLocation = #_sourceLocation) throws {
+    for _ in 0..<600 where recordCount < count { usleep(100_000) }
+    try #require(recordCount >= count, "\(console)", sourceLocation: sourceLocation)
+    let bad = console.split(whereSeparator: \.isNewline).filter {
+      $0.localizedCaseInsensitiveContains("error")
+        || $0.hasPrefix("guest: ") && !$0.contains(" 0 failed")
+    }
+    #expect(bad == [], sourceLocation: sourceLocation)
+  }
+
+  /// Compares images of both disks with their bases and the records of the Linux guest.
+  ///
+  /// - Returns: the number of the last record on each.
+  func records(_ a: String, _ b: String) throws -> [Int] {
+    let result = try sh("\(Programs.python) $P/records.py \(a)=base-a \(b)=base-b")
+    try #require(result.status == 0, "\(result.errors)")
+    return try JSONDecoder().decode([Int].self, from: Data(result.output.utf8))
   }
 
   /// Nothing of a run is anywhere.

@@ -6,9 +6,10 @@ import Testing
 
 /// The programs of these tests, and what they need.
 enum Programs {
-  static let directory =
-    URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().path + "/Programs"
+  static let directory = root + "/Tests/TapTests/Programs"
+  private static let root =
+    (0..<4).reduce(URL(fileURLWithPath: #filePath)) { url, _ in url.deletingLastPathComponent() }
+    .path
 
   /// Where the tools lie: beside the test binary.
   static let tools: String = {
@@ -30,6 +31,10 @@ enum Programs {
 
   static let hasDaemon = has("command -v qemu-storage-daemon")
   static let hasSystem = has("command -v qemu-system-x86_64")
+  /// The guest of scripts/make-guest, which is made here where it is not there yet.
+  static let linux = root + "/.build/guest"
+  static let hasLinux =
+    hasSystem && has("command -v qemu-img") && has("'\(root)/scripts/make-guest' '\(linux)'")
   static let hasGuest = hasDaemon && has("\(python) -c 'import nbd'")
 }
 

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Testing
+
+@Suite(
+  "A Linux guest that writes all the time", .serialized,
+  .enabled(
+    if: Programs.hasLinux,
+    "needs qemu-system-x86_64, qemu-img, and a guest that scripts/make-guest can make"))
+struct GuestTests {
+  /// Starts a backup that takes some seconds, and kills the tap in its midst.
+  private static let killed = """
+    mkfifo pipe
+    \(Programs.python) $P/sink.py 10 < pipe > events & reader=$!
+    vma-tap --qmp vm.qmp > pipe & tap=$!
+    sleep 2; kill -KILL $tap; wait $tap; echo $?; wait $reader
+    """
+
+  @Test func `notices nothing, and both disks are of one instant`() throws {
+    let machine = try Machine(.linux(onError: "report"), megabytes: 64)
+    try machine.waitForRecords(20)
+    let before = machine.recordCount
+    let run = try machine.sh(
+      """
+      set -o pipefail
+      vma-tap --qmp vm.qmp | \(Programs.python) $P/sink.py 16 | vma-pack --events -o vm.vma
+      """)
+    #expect(run.status == 0 && run.errors == "", "\(run.errors)")
+    let after = machine.recordCount
+    // It has written while the backup was made, and goes on.
+    #expect(after >= before + 20)
+    try machine.waitForRecords(after + 30)
+    try machine.expectNothingLeft()
+
+    try machine.sh("vma-unpack -C restored vm.vma")
+    let restored = ["0", "1"].map { "restored/disk-drive-virtio\($0).raw" }
+    let numbers = try machine.records(restored[0], restored[1])
+    #expect((before...after).contains(numbers[0]), "\(numbers)")
+  }
+
+  @Test(arguments: ["vma-tap --qmp vm.qmp > events", "job-cancel"])
+  func `is stopped, not harmed, where the tap is killed; this and cont mend it`(mend: String) throws
+  {
+    let machine = try Machine(.linux(onError: "stop"), megabytes: 64)
+    try machine.waitForRecords(20)
+    let run = try machine.sh(Self.killed)
+    #expect(run.output.trimmed == "137")
+    // The first write to a place that was not copied yet has failed, and QEMU has stopped the guest
+    // instead of telling it.
+    let query = "\(Programs.python) $P/qmp.py vm.qmp query-status"
+    #expect(try machine.sh(query).output.contains("io-error"))
+    #expect(try machine.leftovers() != "[]")
+
+    if mend == "job-cancel" {
+      // One is enough: the other is of the same group.
+      try machine.sh(
+        """
+        q() { \(Programs.python) $P/qmp.py vm.qmp "$@"; }
+        q job-cancel "{\\"id\\":$(q query-jobs | grep -o '"vmatap[^"]*"' | head -n 1)}"
+        """)
+    } else {
+      let next = try machine.sh(mend)
+      #expect(next.status == 0 && next.errors.contains("run that was killed"), "\(next.errors)")
+      try machine.expectNothingLeft(in: 1)
+    }
+    let stopped = machine.recordCount
+    // QEMU repeats the write; the guest has not seen that it failed.
+    try machine.sh("\(Programs.python) $P/qmp.py vm.qmp cont")
+    try machine.waitForRecords(stopped + 30)
+
+    // Whatever has happened, no record is lost or torn on the disks themselves.
+    try machine.sh(
+      """
+      \(Programs.python) $P/qmp.py vm.qmp quit
+      while kill -0 \(machine.processID); do sleep 0.1; done
+      qemu-img convert -O raw b.qcow2 b.now
+      """)
+    #expect(try machine.records("a.raw", "b.now")[0] >= stopped + 30)
+  }
+}
