@@ -24,7 +24,7 @@ all: release
 
 help:
 	@echo 'make            build the tools (release) in .build/release'
-	@echo 'make demo       install what is missing, build, and show the main job on a real disk image'
+	@echo 'make demo       install what is missing, build, and show the main job on a real disk image and a live guest'
 	@echo 'make check      install what is missing, lint, and run all tests'
 	@echo 'make test       run all tests with what is there'
 	@echo 'make bench      measure against dd, zstd and nbdkit (Benchmarks/README.md)'
@@ -38,7 +38,7 @@ release:
 demo:
 	scripts/install-packages build demo
 	$(SWIFT) build $(RELEASE)
-	scripts/demo .build/release
+	scripts/demo .build/release .build/guest
 
 check:
 	scripts/install-packages build demo check
