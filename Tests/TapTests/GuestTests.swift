@@ -29,14 +29,15 @@ struct GuestTests {
     #expect(run.status == 0 && run.errors == "", "\(run.errors)")
     let after = machine.recordCount
     // It has written while the backup was made, and goes on.
-    #expect(after >= before + 20)
+    #expect(after > before)
     try machine.waitForRecords(after + 30)
     try machine.expectNothingLeft()
 
     try machine.sh("vma-unpack -C restored vm.vma")
     let restored = ["0", "1"].map { "restored/disk-drive-virtio\($0).raw" }
     let numbers = try machine.records(restored[0], restored[1])
-    #expect((before...after).contains(numbers[0]), "\(numbers)")
+    // It tells every tenth.
+    #expect((before...after + 10).contains(numbers[0]), "\(numbers)")
   }
 
   @Test(arguments: ["vma-tap --qmp vm.qmp > events", "job-cancel"])
@@ -48,8 +49,12 @@ struct GuestTests {
     #expect(run.output.trimmed == "137")
     // The first write to a place that was not copied yet has failed, and QEMU has stopped the guest
     // instead of telling it.
-    let query = "\(Programs.python) $P/qmp.py vm.qmp query-status"
-    #expect(try machine.sh(query).output.contains("io-error"))
+    let status = try machine.sh(
+      """
+      q() { \(Programs.python) $P/qmp.py vm.qmp query-status; }
+      for _ in {1..100}; do q | grep io-error && break; sleep 0.2; done
+      """)
+    #expect(status.output.contains("io-error"))
     #expect(try machine.leftovers() != "[]")
 
     if mend == "job-cancel" {
