@@ -106,7 +106,9 @@ final class Machine {
   func sh(
     _ script: String, atMost seconds: Int = 60
   ) throws -> (status: Int32, output: String, errors: String) {
-    let child = try Child(["bash", "-c", script], in: path, temporary: temporary)
+    // What runs the tests may ignore SIGPIPE, and a shell cannot take that back.
+    let child = try Child(
+      ["--default-signal=PIPE", "bash", "-c", script], in: path, temporary: temporary)
     child.closeInput()
     return child.finish(atMost: seconds)
   }

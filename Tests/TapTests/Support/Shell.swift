@@ -31,6 +31,9 @@ enum Programs {
   static let hasDaemon = has("command -v qemu-storage-daemon")
   static let hasSystem = has("command -v qemu-system-x86_64")
   static let hasGuest = hasDaemon && has("\(python) -c 'import nbd'")
+  static let canMount = has(
+    "unshare --map-root-user --mount mount -t tmpfs -o size=1M none /mnt")
+  static let hasSSH = has("command -v ssh && command -v zstd && test -x /usr/sbin/sshd")
 }
 
 /// A process of a test, its output in memory.
