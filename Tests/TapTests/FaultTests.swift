@@ -118,8 +118,10 @@ struct FaultTests {
         """
         mkfifo one
         vma-pack --events -z -o vm.vma.zst < one & pack=$!
-        (sleep 0.3; kill -STOP $pack; sleep 10; kill -CONT $pack) &
-        vma-tap --qmp vm.qmp > one; echo $?; wait $pack; echo $?; vma-unpack -C restored vm.vma.zst
+        exec 3> one; sleep 0.3
+        kill -STOP $pack; (exec 3>&-; sleep 10; kill -CONT $pack) &
+        vma-tap --qmp vm.qmp >&3; echo $?; exec 3>&-
+        wait $pack; echo $?; vma-unpack -C restored vm.vma.zst
         """)
       #expect(run.output == "0\n0\n" && run.status == 0, "\(run.errors)")
     }
@@ -212,6 +214,23 @@ struct FaultTests {
     let found = try machine.sh(
       "\(Programs.python) $P/check.py events - | grep -c '\"ended\": true'")
     #expect(found.output.trimmed == "0")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: machine.temporary) == [])
+  }
+  /// A guest whose QEMU goes away is cut off, not told of a write that failed.
+  @Test func `QEMU is told to end while its guest writes`() throws {
+    let guest = try machine.withGuest(seed: 6, pause: 0.001) {
+      let run = try machine.sh(
+        """
+        \(standing())
+        kill -TERM \(machine.processID); wait $tap; echo $?
+        timeout 5 tail -f --pid \(machine.processID) /dev/null; echo $?; wait $reader
+        """)
+      #expect(run.output == "74\n0\n", "\(run.errors)")
+    }
+    #expect(!guest.errors.isEmpty && guest.errors.allSatisfy { !$0.contains("EIO") }, "\(guest)")
+    #expect(guest.worst < 2, "\(guest)")
+    let message = try String(contentsOfFile: machine.path + "/stderr", encoding: .utf8)
+    #expect(message.split(separator: "\n").count == 1)
     #expect(try FileManager.default.contentsOfDirectory(atPath: machine.temporary) == [])
   }
 }

@@ -106,9 +106,7 @@ final class Machine {
   func sh(
     _ script: String, atMost seconds: Int = 60
   ) throws -> (status: Int32, output: String, errors: String) {
-    // What runs the tests may ignore SIGPIPE, and a shell cannot take that back.
-    let child = try Child(
-      ["--default-signal=PIPE", "bash", "-c", script], in: path, temporary: temporary)
+    let child = try Child(["bash", "-c", script], in: path, temporary: temporary)
     child.closeInput()
     return child.finish(atMost: seconds)
   }

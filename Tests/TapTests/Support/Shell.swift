@@ -46,8 +46,8 @@ final class Child {
   init(_ arguments: [String], in directory: String, temporary: String) throws {
     errors = directory + "/stderr-\(UInt32.random(in: 0 ... .max))"
     _ = FileManager.default.createFile(atPath: errors, contents: nil)
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = arguments
+    process.executableURL = URL(fileURLWithPath: Programs.python)
+    process.arguments = [Programs.directory + "/start.py"] + arguments
     process.currentDirectoryURL = URL(fileURLWithPath: directory)
     var environment = ProcessInfo.processInfo.environment
     environment["PATH"] = Programs.tools + ":" + (environment["PATH"] ?? "/usr/bin:/bin")
