@@ -62,6 +62,75 @@ struct FaultTests {
     #expect(message == "vma-tap: standard output: No space left on device\n")
   }
 
+  @Test(arguments: ["pack", "zstd"])
+  func `a filter behind it is killed`(victim: String) throws {
+    try expect(
+      """
+      mkfifo one two three
+      zstd -q < three > vm.vma.zst & zstd=$!
+      \(Programs.python) $P/sink.py 20 < two > three 2> sink.log &
+      vma-pack --events < one > two 2> pack.log & pack=$!
+      vma-tap --qmp vm.qmp > one 2> stderr & tap=$!
+      sleep 1
+      kill -KILL $\(victim); wait $tap; echo $?; wait
+      """, status: 74)
+    // What has been sent is there, as a file of zstd even whole. It is no archive.
+    let test = try machine.sh("zstdcat vm.vma.zst 2> cut | vma-unpack -t")
+    #expect(test.status == 65, "\(test.errors)")
+    #expect(try machine.sh("zstdcat vm.vma.zst 2> cut | wc -c").output.trimmed.count > 6)
+  }
+
+  @Test func `vma-pack is killed on the way to its file`() throws {
+    try expect(
+      """
+      mkfifo one; mkdir store
+      vma-pack --events -z -o store/vm.vma.zst < one 2> pack.log & pack=$!
+      (vma-tap --qmp vm.qmp 2> stderr; echo $? > code) | \(Programs.python) $P/sink.py 20 > one &
+      sleep 1
+      kill -KILL $pack; wait; cat code; ls -A store
+      """, status: 74)
+  }
+
+  @Test(.enabled(if: Programs.canMount, "no file system can be mounted on this machine"))
+  func `the disk behind vma-pack is full`() throws {
+    try expect(
+      """
+      cat > pack <<.
+      mount -t tmpfs -o size=32M none store || exit 9
+      vma-pack --events -o store/vm.vma; echo \\$? > packed; ls -A store > found
+      .
+      mkdir store
+      vma-tap --qmp vm.qmp 2> stderr |
+        unshare --map-root-user --mount bash pack 2> pack.log; echo ${PIPESTATUS[0]}
+      """, status: 74)
+    let left = try machine.sh("cat packed found pack.log")
+    #expect(left.output == "74\nvma-pack: store/vm.vma: No space left on device\n")
+  }
+
+  /// A guest that writes now and then does not notice: its old data waits in memory. One that
+  /// writes as fast as it can fills that, and then waits, but gets no error.
+  @Test(arguments: [(0.08, 0.0..<2.0), (0.0, 5.0..<12.0)])
+  func `vma-pack is stopped for ten seconds, and goes on`(
+    pause: Double, worst: Range<Double>
+  ) throws {
+    let guest = try machine.withGuest(seed: 4, pause: pause) {
+      let run = try machine.sh(
+        """
+        mkfifo one
+        vma-pack --events -z -o vm.vma.zst < one & pack=$!
+        exec 3> one; sleep 0.3
+        kill -STOP $pack; (exec 3>&-; sleep 10; kill -CONT $pack) &
+        vma-tap --qmp vm.qmp >&3; echo $?; exec 3>&-
+        wait $pack; echo $?; vma-unpack -C restored vm.vma.zst
+        """)
+      #expect(run.output == "0\n0\n" && run.status == 0, "\(run.errors)")
+    }
+    #expect(guest.errors == [])
+    #expect(worst.contains(guest.worst), "\(guest)")
+    #expect(try machine.check("restored", seed: "4").ended)
+    try machine.expectNothingLeft()
+  }
+
   @Test(arguments: [SIGTERM, SIGINT, SIGHUP])
   func `a signal`(number: Int32) throws {
     // A shell lets its background jobs ignore SIGINT; env(1) takes that back.
@@ -132,7 +201,7 @@ struct FaultTests {
     #expect(try machine.check("events", seed: "3").ended)
   }
 
-  @Test(arguments: ["kill -KILL", "quit"])
+  @Test(arguments: ["kill -KILL", "kill -TERM", "quit"])
   func `QEMU goes away`(how: String) throws {
     let end =
       how == "quit"
@@ -145,6 +214,23 @@ struct FaultTests {
     let found = try machine.sh(
       "\(Programs.python) $P/check.py events - | grep -c '\"ended\": true'")
     #expect(found.output.trimmed == "0")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: machine.temporary) == [])
+  }
+  /// A guest whose QEMU goes away is cut off, not told of a write that failed.
+  @Test func `QEMU is told to end while its guest writes`() throws {
+    let guest = try machine.withGuest(seed: 6, pause: 0.001) {
+      let run = try machine.sh(
+        """
+        \(standing())
+        kill -TERM \(machine.processID); wait $tap; echo $?
+        timeout 5 tail -f --pid \(machine.processID) /dev/null; echo $?; wait $reader
+        """)
+      #expect(run.output == "74\n0\n", "\(run.errors)")
+    }
+    #expect(!guest.errors.isEmpty && guest.errors.allSatisfy { !$0.contains("EIO") }, "\(guest)")
+    #expect(guest.worst < 2, "\(guest)")
+    let message = try String(contentsOfFile: machine.path + "/stderr", encoding: .utf8)
+    #expect(message.split(separator: "\n").count == 1)
     #expect(try FileManager.default.contentsOfDirectory(atPath: machine.temporary) == [])
   }
 }

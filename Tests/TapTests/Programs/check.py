@@ -2,10 +2,12 @@
 """check.py EVENTS SEED NAME=BASE...: reads an event stream as strictly as it is defined, and
 compares each disk with its base image and the writes of the guest up to some instant.
 
-SEED is - where there was no guest. Prints JSON; exits 1 with a reason where anything is wrong.
+EVENTS can be a folder instead, with disks that vma-unpack has restored. SEED is - where there was
+no guest. Prints JSON; exits 1 with a reason where anything is wrong.
 """
 import hashlib
 import json
+import os
 import struct
 import sys
 
@@ -49,7 +51,14 @@ class Disk:
 
 
 disks, configs, begin, ended, abort = {}, {}, None, False, None
-with open(sys.argv[1], "rb") as file:
+if os.path.isdir(sys.argv[1]):
+    for name in (word.split("=", 1)[0] for word in sys.argv[3:]):
+        with open(f"{sys.argv[1]}/disk-{name}.raw", "rb") as file:
+            image = file.read()
+        disk = disks[name] = Disk(name, len(image))
+        disk.image[:], disk.seen[:] = image, b"\1" * len(disk.seen)
+    ended = True
+with open(os.devnull if ended else sys.argv[1], "rb") as file:
     for kind, device, flags, offset, length, payload, sequence in records(file):
         if ended or abort is not None:
             fail("something follows the end")

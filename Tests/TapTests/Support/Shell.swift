@@ -36,6 +36,9 @@ enum Programs {
   static let hasLinux =
     hasSystem && has("command -v qemu-img") && has("'\(root)/scripts/make-guest' '\(linux)'")
   static let hasGuest = hasDaemon && has("\(python) -c 'import nbd'")
+  static let canMount = has(
+    "unshare --map-root-user --mount mount -t tmpfs -o size=1M none /mnt")
+  static let hasSSH = has("command -v ssh && command -v zstd && test -x /usr/sbin/sshd")
 }
 
 /// A process of a test, its output in memory.
@@ -48,8 +51,8 @@ final class Child {
   init(_ arguments: [String], in directory: String, temporary: String) throws {
     errors = directory + "/stderr-\(UInt32.random(in: 0 ... .max))"
     _ = FileManager.default.createFile(atPath: errors, contents: nil)
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = arguments
+    process.executableURL = URL(fileURLWithPath: Programs.python)
+    process.arguments = [Programs.directory + "/start.py"] + arguments
     process.currentDirectoryURL = URL(fileURLWithPath: directory)
     var environment = ProcessInfo.processInfo.environment
     environment["PATH"] = Programs.tools + ":" + (environment["PATH"] ?? "/usr/bin:/bin")
