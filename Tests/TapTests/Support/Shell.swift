@@ -10,6 +10,10 @@ enum Programs {
     URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().path + "/Programs"
 
+  static let benchmarks =
+    URL(fileURLWithPath: directory).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent().path + "/Benchmarks"
+
   /// Where the tools lie: beside the test binary.
   static let tools: String = {
     let link = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
@@ -31,6 +35,7 @@ enum Programs {
   static let hasDaemon = has("command -v qemu-storage-daemon")
   static let hasSystem = has("command -v qemu-system-x86_64")
   static let hasGuest = hasDaemon && has("\(python) -c 'import nbd'")
+  static let canTrace = has("command -v nbdkit && strace -o /dev/null true")
   static let canMount = has(
     "unshare --map-root-user --mount mount -t tmpfs -o size=1M none /mnt")
   static let hasSSH = has("command -v ssh && command -v zstd && test -x /usr/sbin/sshd")
