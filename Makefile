@@ -49,10 +49,11 @@ test:
 	$(SWIFT) test
 
 bench:
-	scripts/install-packages build demo check
+	scripts/install-packages build demo check bench
 	$(MAKE) release
 	Benchmarks/run .build/release
 	Benchmarks/live .build/release
+	Benchmarks/io .build/release
 
 install: release
 	install -d $(addprefix $(DESTDIR),$(bindir) $(mandir)/man1 $(mandir)/man5 $(bashdir) $(zshdir) $(fishdir))

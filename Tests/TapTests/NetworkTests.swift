@@ -75,8 +75,10 @@ struct NetworkTests {
     try machine.expectNothingLeft()
   }
 
-  /// What there is of the other end: the process that serves this one connection.
-  @Test(arguments: [("$ssh", 137), ("$(pgrep -P $sshd)", 255)])
+  /// The other end is the process that serves this one connection, and for some users another.
+  @Test(arguments: [
+    ("$ssh", 137), ("$(pgrep -P $sshd) $(pgrep -x -P $(pgrep -P $sshd) sshd)", 255),
+  ])
   func `the line breaks`(end: String, status: Int) throws {
     let guest = try machine.withGuest(seed: 8, pause: 0.001) {
       let ends = try backUp(during: "kill -KILL \(end)")

@@ -11,6 +11,10 @@ enum Programs {
     (0..<4).reduce(URL(fileURLWithPath: #filePath)) { url, _ in url.deletingLastPathComponent() }
     .path
 
+  static let benchmarks =
+    URL(fileURLWithPath: directory).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent().path + "/Benchmarks"
+
   /// Where the tools lie: beside the test binary.
   static let tools: String = {
     let link = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
@@ -36,6 +40,7 @@ enum Programs {
   static let hasLinux =
     hasSystem && has("command -v qemu-img") && has("'\(root)/scripts/make-guest' '\(linux)'")
   static let hasGuest = hasDaemon && has("\(python) -c 'import nbd'")
+  static let canTrace = has("command -v nbdkit && strace -o /dev/null true")
   static let canMount = has(
     "unshare --map-root-user --mount mount -t tmpfs -o size=1M none /mnt")
   static let hasSSH = has("command -v ssh && command -v zstd && test -x /usr/sbin/sshd")

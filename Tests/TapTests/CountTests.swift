@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Testing
+
+@Suite(
+  "What a backup costs for each cluster that the guest writes", .serialized,
+  .enabled(
+    if: Programs.hasGuest && Programs.canTrace,
+    "needs qemu-storage-daemon (qemu-system-common), python3-libnbd, nbdkit and strace"))
+struct CountTests {
+  /// Clusters read and written, in whatever file by whatever process.
+  private struct Counts: Decodable {
+    /// By the guest's first write to a cluster, the archive among the writes.
+    var first: [Double]
+    /// By its second one to the same cluster.
+    var second: [Double]
+    /// Later or earlier, for the same cluster.
+    var backup: [Double]
+    /// How many there were for the first write and the backup, of any size.
+    var requests: [Double]
+  }
+
+  private func expect(_ way: String, first: [Double]) throws {
+    let machine = try Machine()
+    let run = try machine.sh(
+      "\(Programs.python) \(Programs.benchmarks)/io --json \(Programs.tools) \(way)")
+    try #require(run.status == 0, "\(run.errors)")
+    let found = try JSONDecoder().decode([String: Counts].self, from: Data(run.output.utf8))
+    let counts = try #require(found[way])
+    #expect(counts.first == first)
+    #expect(counts.second == [0, 1])
+    #expect(counts.backup == [0, 0])
+    // None is left over for any other storage.
+    #expect(counts.requests == first)
+  }
+
+  @Test func `without a backup, one write`() throws { try expect("none", first: [0, 1]) }
+
+  @Test(arguments: ["tap", "example"])
+  func `one read and two writes`(way: String) throws { try expect(way, first: [1, 2]) }
+}
