@@ -55,7 +55,11 @@ bench:
 	Benchmarks/live .build/release
 	Benchmarks/io .build/release
 
-install: release
+# What is built is installed as it is: root needs no Swift.
+.build/release/vma-%:
+	$(MAKE) release
+
+install: $(TOOLS:%=.build/release/%)
 	install -d $(addprefix $(DESTDIR),$(bindir) $(mandir)/man1 $(mandir)/man5 $(bashdir) $(zshdir) $(fishdir))
 	for tool in $(TOOLS); do \
 	  install -s -m 755 .build/release/$$tool $(DESTDIR)$(bindir)/ && \

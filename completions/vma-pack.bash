@@ -164,13 +164,13 @@ _vma-pack() {
 
     local -a repeating_flags=()
     local -a non_repeating_flags=(--pad --events --force -f --zstd -z --pve --quiet -q --verbose -v --version -h --help)
-    local -a repeating_options=(--config -c --size)
-    local -a non_repeating_options=(--ack-fd --tmpdir --output -o --level -T --threads --uuid --ctime --progress)
+    local -a repeating_options=(-c --config --size)
+    local -a non_repeating_options=(--ack-fd --tmpdir -o --output --level -T --threads --uuid --ctime --progress)
     __vma-pack_offer_flags_options -1
 
     # Offer option value completions
     case "${prev}" in
-    '--config'|'-c')
+    '-c'|'--config')
         __vma-pack_add_completions -f
         return
         ;;
@@ -184,7 +184,7 @@ _vma-pack() {
         __vma-pack_add_completions -d
         return
         ;;
-    '--output'|'-o')
+    '-o'|'--output')
         __vma-pack_add_completions -f
         return
         ;;

@@ -77,13 +77,13 @@ function __vma-pack_custom_completion
 end
 
 complete -c 'vma-pack' -f
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack"' -l 'config' -s 'c' -d 'A configuration file to carry along.' -rF
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack"' -s 'c' -l 'config' -d 'A configuration file to carry along.' -rF
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack"' -l 'size' -d 'The size of a source that is a pipe.' -rfka ''
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" pad' -l 'pad' -d 'Pad a source whose size is no multiple of 512.'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" events' -l 'events' -d 'Read a stream of changed blocks from standard input.'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" ack-fd' -l 'ack-fd' -d 'Answer the stream on this descriptor.' -rfka ''
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" tmpdir' -l 'tmpdir' -d 'For event data that has to wait (default: $TMPDIR, then /var/tmp).' -rfa '(__vma-pack_complete_directories)'
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" o output' -l 'output' -s 'o' -d 'Write there, when all is well.' -rF
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" o output' -s 'o' -l 'output' -d 'Write there, when all is well.' -rF
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" f force' -l 'force' -s 'f' -d 'Replace the output file if it exists.'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" z zstd' -l 'zstd' -s 'z' -d 'Compress with zstd.'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" level' -l 'level' -d 'Compression level (default: 3).' -rfka ''

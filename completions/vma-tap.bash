@@ -164,7 +164,7 @@ _vma-tap() {
 
     local -a repeating_flags=()
     local -a non_repeating_flags=(--list -l --quiet -q --verbose -v --version -h --help)
-    local -a repeating_options=(--device -d --config -c)
+    local -a repeating_options=(-d --device -c --config)
     local -a non_repeating_options=(--qmp --progress)
     __vma-tap_offer_flags_options 0
 
@@ -174,10 +174,10 @@ _vma-tap() {
         __vma-tap_add_completions -f
         return
         ;;
-    '--device'|'-d')
+    '-d'|'--device')
         return
         ;;
-    '--config'|'-c')
+    '-c'|'--config')
         __vma-tap_add_completions -f
         return
         ;;

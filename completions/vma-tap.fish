@@ -78,8 +78,8 @@ end
 
 complete -c 'vma-tap' -f
 complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" qmp' -l 'qmp' -d 'QEMU\'s QMP socket.' -rF
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap"' -l 'device' -s 'd' -d 'Only this disk, under this name in the archive.' -rfka ''
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap"' -l 'config' -s 'c' -d 'A configuration file to carry along.' -rF
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap"' -s 'd' -l 'device' -d 'Only this disk, under this name in the archive.' -rfka ''
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap"' -s 'c' -l 'config' -d 'A configuration file to carry along.' -rF
 complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" l list' -l 'list' -s 'l' -d 'List the disks: device, bytes, rw or ro, name.'
 complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" q quiet' -l 'quiet' -s 'q' -d 'Say nothing but errors.'
 complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" v verbose' -l 'verbose' -s 'v' -d 'Sum up at the end what was done.'

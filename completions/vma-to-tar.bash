@@ -164,13 +164,13 @@ _vma-to-tar() {
 
     local -a repeating_flags=()
     local -a non_repeating_flags=(--no-sparse --force -f --quiet -q --verbose -v --version -h --help)
-    local -a repeating_options=(--drive -d)
-    local -a non_repeating_options=(--format --layout --prefix --tmpdir --output -o --progress)
+    local -a repeating_options=(-d --drive)
+    local -a non_repeating_options=(--format --layout --prefix --tmpdir -o --output --progress)
     __vma-to-tar_offer_flags_options 1
 
     # Offer option value completions
     case "${prev}" in
-    '--drive'|'-d')
+    '-d'|'--drive')
         __vma-to-tar_add_completions -W "$(__vma-to-tar_custom_complete ---completion -- --drive "${COMP_CWORD}" "$(__vma-to-tar_cursor_index_in_current_word)")"
         return
         ;;
@@ -189,7 +189,7 @@ _vma-to-tar() {
         __vma-to-tar_add_completions -d
         return
         ;;
-    '--output'|'-o')
+    '-o'|'--output')
         __vma-to-tar_add_completions -f
         return
         ;;

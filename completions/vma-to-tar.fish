@@ -77,13 +77,13 @@ function __vma-to-tar_custom_completion
 end
 
 complete -c 'vma-to-tar' -f
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar"' -l 'drive' -s 'd' -d 'Convert only this drive.' -rfka '(__vma-to-tar_custom_completion ---completion -- --drive (count (__vma-to-tar_tokens -pc)) (__vma-to-tar_tokens -tC))'
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar"' -s 'd' -l 'drive' -d 'Convert only this drive.' -rfka '(__vma-to-tar_custom_completion ---completion -- --drive (count (__vma-to-tar_tokens -pc)) (__vma-to-tar_tokens -tC))'
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" format' -l 'format' -d 'The kind of tar: pax, gnutar or ustar (default: pax).' -rfka 'pax gnutar ustar'
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" no-sparse' -l 'no-sparse' -d 'Write zeros, not holes.'
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" layout' -l 'layout' -d 'Members: plain, or pve as qmrestore takes them (default: plain).' -rfka 'plain pve'
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" prefix' -l 'prefix' -d 'Put the members in this directory.' -rfka ''
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" tmpdir' -l 'tmpdir' -d 'For data that has to wait (default: $TMPDIR, then /var/tmp).' -rfa '(__vma-to-tar_complete_directories)'
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" o output' -l 'output' -s 'o' -d 'Write there, when all is well.' -rF
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" o output' -s 'o' -l 'output' -d 'Write there, when all is well.' -rF
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" f force' -l 'force' -s 'f' -d 'Replace the output file if it exists.'
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" q quiet' -l 'quiet' -s 'q' -d 'Say nothing but errors.'
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" v verbose' -l 'verbose' -s 'v' -d 'Sum up at the end what was done.'

@@ -164,7 +164,7 @@ _vma-unpack() {
 
     local -a repeating_flags=()
     local -a non_repeating_flags=(--no-configs --force -f --list -l --json --pve --test -t --quick --salvage --quiet -q --verbose -v --version -h --help)
-    local -a repeating_options=(--drive -d --map -m)
+    local -a repeating_options=(-d --drive -m --map)
     local -a non_repeating_options=(-C --directory --lost --progress)
     __vma-unpack_offer_flags_options 1
 
@@ -174,11 +174,11 @@ _vma-unpack() {
         __vma-unpack_add_completions -d
         return
         ;;
-    '--drive'|'-d')
+    '-d'|'--drive')
         __vma-unpack_add_completions -W "$(__vma-unpack_custom_complete ---completion -- --drive "${COMP_CWORD}" "$(__vma-unpack_cursor_index_in_current_word)")"
         return
         ;;
-    '--map'|'-m')
+    '-m'|'--map')
         __vma-unpack_add_completions -f
         return
         ;;

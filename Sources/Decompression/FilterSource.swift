@@ -87,7 +87,8 @@ internal import FilterIO
     guard code < Int(ARCHIVE_OK) else { return }
     if let failure = feed.failure { throw failure }
     let reason = unsafe archive_error_string(archive).map { unsafe String(cString: $0) }
-    throw Failure(.badData, "\(name): \(format.rawValue): \(reason ?? "error \(code)")")
+    throw Failure(
+      .badData, "\(name): \(format.rawValue): damaged or cut: \(reason ?? "error \(code)")")
   }
 
   /// libarchive ends quietly where a stream ends and something else follows.

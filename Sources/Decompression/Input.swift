@@ -15,6 +15,9 @@ public struct Input {
   /// at any place.
   public let file: Descriptor?
 
+  /// Of the file as it is, compressed or not.
+  public let status: FileStatus
+
   private enum Compression {
     case zstd, gzip, lzop
     case filter(FilterSource.Format)
@@ -49,7 +52,8 @@ public struct Input {
 
   private init(_ descriptor: Descriptor) throws {
     name = descriptor.name
-    let kind = try descriptor.status().kind
+    status = try descriptor.status()
+    let kind = status.kind
     // A file that others have read from before us (`{ head -c 99; vma-cat -; }`) is a stream.
     let isSeekable = (kind == .regular || kind == .blockDevice) && descriptor.position == 0
     let probe = Buffer(capacity: 16)

@@ -48,7 +48,7 @@ final class LzopSource: ByteSource, @unchecked Sendable {
       isAtEnd = true
       // Reading the compressed file may have failed: that is the cause then.
       _ = try feederEnd.receive()
-      if let fault = child.wait() { throw Failure(.badData, "\(name): \(fault)") }
+      if let fault = child.wait() { throw Failure(.badData, "\(name): damaged or cut: \(fault)") }
     }
     return count
   }

@@ -73,6 +73,7 @@ public final class ArchiveReader: ExtentSource {
     self.name = name
     let fixed = Buffer(capacity: Format.fixedHeaderSize)
     let count = try source.readFully(into: fixed, 0..<fixed.capacity)
+    guard count > 0 else { throw Failure(.badData, "\(name): is empty") }
     do {
       headerSize = try fixed.withBytes(0..<count) { (bytes) throws(FormatError) in
         try ArchiveHeader.byteCount(fixedPart: bytes)

@@ -28,6 +28,12 @@ public struct CommonOptions: ParsableArguments {
   public var progress: ProgressMode = .auto
 
   public init() {}
+
+  public func validate() throws {
+    guard !quiet || !verbose else {
+      throw ValidationError("--quiet and --verbose contradict each other")
+    }
+  }
 }
 
 /// The version of all tools.

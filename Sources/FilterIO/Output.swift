@@ -13,7 +13,7 @@ public struct Output: Sendable {
   /// - Throws: status 64 on a terminal.
   public static func standard() throws -> Output {
     guard !Descriptor.standardOutput.isTerminal else {
-      throw Failure(.usage, "standard output is a terminal; redirect it, or use -o FILE")
+      throw Failure(.usage, "standard output is a terminal; redirect it")
     }
     Descriptor.standardOutput.widenPipe()
     return Output(descriptor: .standardOutput, pending: nil, isDirect: false)
@@ -21,7 +21,7 @@ public struct Output: Sendable {
 
   /// A file that appears under its name when it is whole and synced; a FIFO or device is written
   /// directly.
-  public static func file(_ path: String, replaces: Bool) throws -> Output {
+  private static func file(_ path: String, replaces: Bool, inputs: [FileStatus]) throws -> Output {
     let file = FilePath(path)
     do {
       let there = try Descriptor.status(of: file)
@@ -31,9 +31,16 @@ public struct Output: Sendable {
       {
         return try standard()
       }
-      switch there?.kind {
+      let kind = there?.kind
+      if let there, kind == .regular || kind == .blockDevice,
+        inputs.contains(where: { $0.identity == there.identity })
+      {
+        throw Failure(.usage, "\(path): is what is read")
+      }
+      switch kind {
       case .fifo, .characterDevice, .blockDevice:
-        let descriptor = try Descriptor.open(file, .write)
+        let isExclusive = kind == .blockDevice && !replaces
+        let descriptor = try Descriptor.open(file, isExclusive ? [.write, .exclusive] : .write)
         if descriptor.isTerminal { throw Failure(.usage, "\(path): is a terminal") }
         return Output(descriptor: descriptor, pending: nil, isDirect: true)
       default: break
@@ -46,15 +53,21 @@ public struct Output: Sendable {
       let pending = try PendingFile(
         FilePath(name.string), in: directory, displayName: path, replaces: replaces)
       return Output(descriptor: pending.descriptor, pending: pending, isDirect: false)
+    } catch Errno.resourceBusy {
+      throw Failure(.cannotCreate, "\(path): is in use (-f takes it all the same)")
     } catch let error as Errno {
       throw Failure(.cannotCreate, path, error)
     }
   }
 
   /// The output of `-o`, or standard output where that is nil or `-`.
-  public static func open(_ path: String?, replaces: Bool) throws -> Output {
+  ///
+  /// - Parameters:
+  ///   - replaces: whether a file that exists is replaced, and a device in use is written.
+  ///   - inputs: what is read, and so must not be written.
+  public static func open(_ path: String?, replaces: Bool, inputs: [FileStatus]) throws -> Output {
     guard let path, path != "-" else { return try standard() }
-    return try file(path, replaces: replaces)
+    return try file(path, replaces: replaces, inputs: inputs)
   }
 
   /// The last step of a run that went well.

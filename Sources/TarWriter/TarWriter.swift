@@ -32,6 +32,7 @@ public enum TarFormat: String, CaseIterable, Sendable {
   private let archive: OpaquePointer
   private let sink: Sink
   private let modificationTime: Int64
+  private var isInsideMember = false
   /// What is given for zeros. libarchive wants to be given holes too, but never looks at them, so
   /// that no page of this is ever touched.
   private let zeros = Buffer(capacity: 1 << 26)
@@ -116,6 +117,7 @@ public enum TarFormat: String, CaseIterable, Sendable {
       // Without any region all the zeros would be written.
       if stored.isEmpty { unsafe archive_entry_sparse_add_entry(entry, Int64(size), 0) }
     }
+    isInsideMember = true
     try check(Int(unsafe archive_write_header(archive, entry)), isAboutName: true)
   }
 
@@ -152,6 +154,15 @@ public enum TarFormat: String, CaseIterable, Sendable {
   /// Ends a member.
   public func end() throws {
     try check(Int(unsafe archive_write_finish_entry(archive)))
+    isInsideMember = false
+  }
+
+  /// Makes sure, after a failure, that readers fail too. They find that a member is cut, but not
+  /// all of them that the blocks at the end of the archive are not there: GNU tar exits 0.
+  public func breakOff() {
+    guard !isInsideMember, sink.failure == nil else { return }
+    // Nothing is left to be done about an error.
+    try? begin(name: Array("INCOMPLETE".utf8), size: 1)
   }
 
   /// Ends the archive; without it there are no end-of-archive blocks.

@@ -26,7 +26,7 @@ struct VMAPack: Filter {
     version: "vma-pack \(toolsVersion)")
 
   @Option(
-    name: .shortAndLong,
+    name: [.customShort("c", allowingJoined: true), .long],
     help: ArgumentHelp("A configuration file to carry along.", valueName: "[name=]file"),
     completion: .file())
   var config: [String] = []
@@ -51,7 +51,7 @@ struct VMAPack: Filter {
   var tmpdir: String?
 
   @Option(
-    name: .shortAndLong,
+    name: [.customShort("o", allowingJoined: true), .long],
     help: ArgumentHelp("Write there, when all is well.", valueName: "file"), completion: .file())
   var output: String?
 
@@ -65,7 +65,7 @@ struct VMAPack: Filter {
   var level: Int?
 
   @Option(
-    name: [.customShort("T"), .long],
+    name: [.customShort("T", allowingJoined: true), .long],
     help: ArgumentHelp("Compression threads (default: 0, all cores).", valueName: "n"))
   var threads: Int?
 
@@ -107,7 +107,7 @@ struct VMAPack: Filter {
       throw Failure(.badData, "\(error.fault)")
     }
 
-    let output = try Output.open(self.output, replaces: force)
+    let output = try Output.open(self.output, replaces: force, inputs: try inputs(operands))
     let total = devices.reduce(0) { $0 + $1.size }
     Progress.current.expect(total)
     let stream = try PackedStream(output, zstd: zstd ? (level ?? 3, threadCount) : nil)
@@ -245,6 +245,13 @@ struct VMAPack: Filter {
         pads: pad || isVMState)
       return (Device(id: UInt8(index + 1), name: name, size: source.size), source)
     }
+  }
+
+  /// The files and devices that are read.
+  private func inputs(_ operands: [(name: String, path: String)]) throws -> [FileStatus] {
+    let paths = operands.map(\.path) + config.map { NamedValue($0).value }
+    return try paths.compactMap { try? Descriptor.status(of: FilePath($0)) }
+      + [Descriptor.standardInput.status()]
   }
 
   /// The configs of `--config`, after those that a stream told of; one of the same name takes the

@@ -26,13 +26,13 @@ struct VMATap: Filter {
   var qmp: String
 
   @Option(
-    name: .shortAndLong,
+    name: [.customShort("d", allowingJoined: true), .long],
     help: ArgumentHelp(
       "Only this disk, under this name in the archive.", valueName: "device[=name]"))
   var device: [String] = []
 
   @Option(
-    name: .shortAndLong,
+    name: [.customShort("c", allowingJoined: true), .long],
     help: ArgumentHelp("A configuration file to carry along.", valueName: "[name=]file"),
     completion: .file())
   var config: [String] = []

@@ -32,7 +32,7 @@ struct VMAToTar: Filter {
     version: "vma-to-tar \(toolsVersion)")
 
   @Option(
-    name: .shortAndLong,
+    name: [.customShort("d", allowingJoined: true), .long],
     help: ArgumentHelp("Convert only this drive.", valueName: "drive"),
     completion: .members(withConfigs: false) { try Input.header(of: $0) })
   var drive: [String] = []
@@ -60,7 +60,7 @@ struct VMAToTar: Filter {
   var tmpdir: String?
 
   @Option(
-    name: .shortAndLong,
+    name: [.customShort("o", allowingJoined: true), .long],
     help: ArgumentHelp("Write there, when all is well.", valueName: "file"), completion: .file())
   var output: String?
 
@@ -91,16 +91,21 @@ struct VMAToTar: Filter {
       Progress.current.restart(expecting: try file.size())
     }
 
-    let output = try Output.open(self.output, replaces: force)
+    let output = try Output.open(self.output, replaces: force, inputs: [input.status])
     let tar = try TarWriter(
       output.descriptor, format: tarFormat, modificationTime: reader.header.creationTime)
-    for config in members.configs { try tar.add(name: config.name, config.content) }
-    if let index, let file = input.file {
-      for disk in members.disks { try add(index.disk(disk.device, in: file), disk.name, to: tar) }
-    } else {
-      try stream(members.disks, input, reader, to: tar)
+    do {
+      for config in members.configs { try tar.add(name: config.name, config.content) }
+      if let index, let file = input.file {
+        for disk in members.disks { try add(index.disk(disk.device, in: file), disk.name, to: tar) }
+      } else {
+        try stream(members.disks, input, reader, to: tar)
+      }
+      try tar.finish()
+    } catch {
+      tar.breakOff()
+      throw error
     }
-    try tar.finish()
     try output.commit()
     if common.verbose {
       let size = devices.reduce(0) { $0 + $1.size }

@@ -24,19 +24,19 @@ struct VMAUnpack: Filter {
     version: "vma-unpack \(toolsVersion)")
 
   @Option(
-    name: [.customShort("C"), .long],
+    name: [.customShort("C", allowingJoined: true), .long],
     help: ArgumentHelp("Write files there (default: here).", valueName: "dir"),
     completion: .directory)
   var directory: String?
 
   @Option(
-    name: .shortAndLong,
+    name: [.customShort("d", allowingJoined: true), .long],
     help: ArgumentHelp("Restore only this drive.", valueName: "drive"),
     completion: .members(withConfigs: false) { try Input.header(of: $0) })
   var drive: [String] = []
 
   @Option(
-    name: .shortAndLong,
+    name: [.customShort("m", allowingJoined: true), .long],
     help: ArgumentHelp(
       "Restore this drive into an existing file, block device or NBD export (URI).",
       valueName: "drive=path"),

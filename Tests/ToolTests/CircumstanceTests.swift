@@ -69,6 +69,36 @@ struct CircumstanceTests {
     }
   }
 
+  @Test func `an empty input is called so`() throws {
+    for tool in Tool.readers {
+      try dir.run(tool, ["-"], input: .pipe([])).fails(65, tool, saying: "is empty")
+    }
+  }
+
+  @Test func `what is read is not written`() throws {
+    try dir.write(Sample.scsi, to: "d.img")
+    try dir.write("a config", to: "list.txt")
+    for command in [
+      "vma-pack -fo d.img d=d.img", "vma-pack -fo ./d.img d=- < d.img",
+      "vma-pack -fo list.txt c=a.vma -c list.txt", "ln d.img e.img; vma-pack -fo e.img d.img",
+    ] {
+      try dir.sh(command).fails(64, .pack, saying: "is what is read")
+    }
+    for command in ["vma-to-tar -fo a.vma a.vma", "vma-to-tar -fo a.vma < a.vma"] {
+      try dir.sh(command).fails(64, .toTar, saying: "is what is read")
+    }
+    try dir.expect("d.img", holds: Sample.scsi)
+    try dir.sh("vma-pack -o /dev/null d=d.img < /dev/null").succeeds()
+  }
+
+  @Test func `options as hands know them`() throws {
+    try dir.write(Sample.scsi, to: "d.img")
+    try dir.sh("vma-pack -z -T1 -ob.vma -ca.vma d=d.img").fails(65, .pack, saying: "a.vma")
+    try dir.sh("vma-pack -z -T1 -ob.vma d=d.img && vma-unpack -Cout -dd b.vma").succeeds()
+    try dir.expect("out/disk-d.raw", holds: Sample.scsi)
+    try dir.sh("vma-pack -qv d=d.img").fails(64, .pack, saying: "--quiet and --verbose")
+  }
+
   // MARK: Descriptors
 
   @Test(arguments: ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- 2>&-", "<&- >&- 2>&-"])

@@ -171,6 +171,26 @@ struct TarTests {
     }
   }
 
+  @Test(
+    requires("tar", "bsdtar", "python3", "busybox"),
+    arguments: ["", "--no-sparse", "--format gnutar", "--format ustar"],
+    [
+      "tar -x", "bsdtar -xf -", "busybox tar -x",
+      "python3 -c 'import sys, tarfile; tarfile.open(fileobj=sys.stdin.buffer, mode=\"r|\").extractall()'",
+    ])
+  func `after a failure each reader fails`(options: String, reader: String) throws {
+    var archive = Sample.whole
+    archive.extents.removeLast()
+    for bytes in [archive.bytes(), Array(Sample.wholeBytes.dropLast(5000))] {
+      try dir.write(bytes, to: "b.vma")
+      let run = try dir.sh(
+        "cat b.vma | vma-to-tar \(options) 2>&- | \(reader) 2>&1; echo ${PIPESTATUS[*]} >&2")
+      let statuses = run.errors.split(separator: " ").map(String.init)
+      #expect(statuses[1] == "65", "\(run.errors)")
+      #expect(statuses[2].first != "0", "\(reader): \(run.errors)")
+    }
+  }
+
   @Test func `missing clusters of a drive that was not asked for do not matter`() throws {
     var archive = Sample.whole
     archive.extents.removeLast()

@@ -176,6 +176,10 @@ struct UnpackMapTests {
     let arguments = ["-d", "scsi0", "--no-configs", "-m", "scsi0=\(device.path)", "a.vma"]
     try dir.run(.unpack, arguments).fails(73, .unpack)
     expectSame(try dir.sh("cat \(device.path)").output, old)
+    // As the output of the other tools.
+    try dir.sh("vma-to-tar -o \(device.path) a.vma").fails(73, .toTar, saying: "is in use")
+    try dir.sh("vma-pack -o \(device.path) a.vma").fails(73, .pack, saying: "is in use")
+    expectSame(try dir.sh("cat \(device.path)").output, old)
     try dir.run(.unpack, ["-f"] + arguments).succeeds()
     expectSame(try dir.sh("cat \(device.path)").output, restored(over: old))
   }
