@@ -11,13 +11,16 @@ extension CompletionKind {
   public static func members(
     withConfigs: Bool, _ read: @escaping @Sendable (String) throws -> ArchiveHeader
   ) -> CompletionKind {
-    .custom { words, _, _ in
+    .custom { words, _, start in
       for path in words.dropFirst() where !path.hasPrefix("-") {
         guard let status = try? Descriptor.status(of: FilePath(path)), status.kind == .regular,
           let header = try? read(path)
         else { continue }
         let names = header.devices.map(\.name) + (withConfigs ? header.configs.map(\.name) : [])
-        return names.map { String(printable: $0) }.filter { $0.utf8.allSatisfy(isPlain) }
+        let whole = names.map { String(printable: $0) }.filter { $0.utf8.allSatisfy(isPlain) }
+        if whole.contains(where: { $0.hasPrefix(start) }) { return whole }
+        // scsi0 finds drive-scsi0.
+        return whole.filter { $0.hasPrefix("drive-") }.map { String($0.dropFirst("drive-".count)) }
       }
       return []
     }

@@ -52,6 +52,7 @@ struct CompletionTests {
     let members = try complete(.cat, "a.vma", "")
     #expect(Set(drives + ["qemu-server.conf", "qemu-server.fw"]).isSubset(of: members))
     #expect(try complete(.cat, "a.vma", "drive-s") == ["drive-scsi0"])
+    #expect(try complete(.unpack, "a.vma", "-d", "s") == ["scsi0"])
   }
 
   @Test func `no archive, a damaged one, or one that is not there: nothing, and no noise`() throws {
