@@ -160,6 +160,9 @@ def config_complete():
     global disk, size
     if "file" not in parameters or "archive" not in parameters:
         raise RuntimeError("the parameters file and archive are needed")
+    # In the background, nobody would see that vma-pack refuses it.
+    if os.path.isfile(parameters["archive"]):
+        raise RuntimeError("the archive exists: " + parameters["archive"])
     disk = os.open(parameters["file"], os.O_RDWR | os.O_CLOEXEC)
     size = os.fstat(disk).st_size
     if size == 0 or size % SECTOR:
