@@ -117,6 +117,8 @@ final class EventQueue: @unchecked Sendable {
     }
     let end = min(events.count, first + count)
     let batch = Array(events[first..<end])
+    // What is taken stays in the array for a while, and must not keep its buffers from being freed.
+    for index in first..<end { events[index] = .zeros(device: 0, offset: 0, length: 0) }
     first = end
     if first == events.count {
       events.removeAll(keepingCapacity: true)
