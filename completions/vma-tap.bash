@@ -165,7 +165,7 @@ _vma-tap() {
     local -a repeating_flags=()
     local -a non_repeating_flags=(--list -l --quiet -q --verbose -v --version -h --help)
     local -a repeating_options=(-d --device -c --config)
-    local -a non_repeating_options=(--qmp --progress)
+    local -a non_repeating_options=(--qmp --fleece --progress)
     __vma-tap_offer_flags_options 0
 
     # Offer option value completions
@@ -179,6 +179,10 @@ _vma-tap() {
         ;;
     '-c'|'--config')
         __vma-tap_add_completions -f
+        return
+        ;;
+    '--fleece')
+        __vma-tap_add_completions -d
         return
         ;;
     '--progress')

@@ -85,8 +85,11 @@ struct DiskDiscovery {
   /// The disks that were asked for, `DEVICE` or `DEVICE=NAME` each; all writable ones where none
   /// was.
   func select(_ arguments: [String]) throws -> [Disk] {
-    // The node that a running job has put above an exported one, with a name of QEMU's making.
-    if arguments.isEmpty, disks.contains(where: { $0.device.hasPrefix("#") }) {
+    // The node that a running job has put above an exported one, with a name of QEMU's making, or
+    // that a run with scratch files has put below a device.
+    if arguments.isEmpty,
+      disks.contains(where: { $0.device.hasPrefix("#") || $0.device.hasPrefix(Jobs.family) })
+    {
       throw Failure(.noInput, "a job of QEMU is at work on a disk; name the disks with -d")
     }
     let selected =

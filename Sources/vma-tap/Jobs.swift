@@ -24,14 +24,18 @@ struct Jobs {
   }
 
   /// What the names of all runs begin with.
-  private static let family = "vmatap-"
+  static let family = "vmatap-"
 
   /// Small requests, and few: what a write of the guest may have to wait behind. Half a megabyte,
   /// where the default is 64 MiB.
   private static let performance: JSON = ["max-workers": 2, "max-chunk": 262144]
+  /// For a job that reads a snapshot, single clusters. For more at a time, QEMU 7.2 may find holes
+  /// where the snapshot has none: those of the disk as it is now, which the guest has just made.
+  private static let snapshotPerformance: JSON = ["max-workers": 8, "max-chunk": 65536]
 
   let disks: [Disk]
-  private let prefix: String
+  /// What the names of this run begin with.
+  let prefix: String
 
   init(_ disks: [Disk]) {
     self.disks = disks
@@ -62,7 +66,8 @@ struct Jobs {
     let nodes = try client.execute("query-named-block-nodes", returning: [Node].self)
     let prefixes = nodes.compactMap { node -> String? in
       guard let name = node.nodeName, name.hasPrefix(family), let end = name.lastIndex(of: "-"),
-        let path = node.file.split(separator: "socket=").last, isDead(FilePath(String(path)))
+        node.file.contains("?socket="),
+        let path = node.file.split(separator: "?socket=").last, isDead(FilePath(String(path)))
       else { return nil }
       return String(name[...end])
     }
@@ -99,25 +104,36 @@ struct Jobs {
   }
 
   /// Starts the backup of all disks, of one instant.
-  func start(_ client: QMPClient, schema: Schema?) throws {
+  ///
+  /// - Parameter snapshots: where each disk is read, if that is not the disk itself.
+  func start(_ client: QMPClient, snapshots: [String]?, schema: Schema?) throws {
     let knowsFailing = schema?.has("on-cbw-error", in: "blockdev-backup") ?? false
+    if let snapshots {
+      return try start(
+        client, snapshots, breaksSnapshot: knowsFailing, limits: Self.snapshotPerformance)
+    }
+    let devices = disks.map(\.device)
     let knowsPerformance = schema?.has("x-perf", in: "blockdev-backup") ?? true
     do {
-      try start(client, breaksSnapshot: knowsFailing, limits: knowsPerformance)
+      try start(
+        client, devices, breaksSnapshot: knowsFailing,
+        limits: knowsPerformance ? Self.performance : nil)
     } catch let error as QMPError where knowsPerformance && error.desc.contains("x-perf") {
-      try start(client, breaksSnapshot: knowsFailing, limits: false)
+      try start(client, devices, breaksSnapshot: knowsFailing, limits: nil)
     }
   }
 
-  private func start(_ client: QMPClient, breaksSnapshot: Bool, limits: Bool) throws {
-    let actions = disks.indices.map { index -> JSON in
+  private func start(
+    _ client: QMPClient, _ sources: [String], breaksSnapshot: Bool, limits: JSON?
+  ) throws {
+    let actions = sources.enumerated().map { index, source -> JSON in
       var job: [String: JSON] = [
-        "job-id": .string(jobID(index)), "device": .string(disks[index].device),
+        "job-id": .string(jobID(index)), "device": .string(source),
         "target": .string(nodeName(index)), "sync": "full",
         // A job that has ended stays until its end has been seen.
         "auto-dismiss": false,
       ]
-      if limits { job["x-perf"] = Self.performance }
+      job["x-perf"] = limits
       // QEMU 10.1: a copy that fails ends the backup, and not the guest's write.
       if breaksSnapshot { job["on-cbw-error"] = "break-snapshot" }
       return ["type": "blockdev-backup", "data": .object(job)]
@@ -147,26 +163,18 @@ struct Jobs {
   ///
   /// - Returns: whether nothing is.
   func clear(_ client: QMPClient) throws -> Bool {
+    let nodes = try client.execute("query-named-block-nodes", returning: [Node].self)
+      .compactMap(\.nodeName).filter { $0.hasPrefix(prefix) }
+    try Fleece.releaseGuest(client, prefix, nodes: nodes)
     let states = try states(client)
     for state in states {
       // A job on its way to its end refuses either; the next step will find it there.
-      try ignoringRefusal {
-        try client.execute(
-          state.isConcluded ? "job-dismiss" : "job-cancel", ["id": .string(state.id)])
-      }
+      try client.attempt(
+        state.isConcluded ? "job-dismiss" : "job-cancel", ["id": .string(state.id)])
     }
-    guard states.isEmpty else { return false }
-    let nodes = try client.execute("query-named-block-nodes", returning: [Node].self)
-      .compactMap(\.nodeName).filter { $0.hasPrefix(prefix) }
-    for node in nodes {
-      try ignoringRefusal {
-        try client.execute("blockdev-del", ["node-name": .string(node)])
-      }
-    }
+    guard states.isEmpty, try Fleece.clear(client, prefix, nodes: nodes) else { return false }
+    // Last: it is these that lead to a run that was killed.
+    for node in nodes { try client.attempt("blockdev-del", ["node-name": .string(node)]) }
     return nodes.isEmpty
-  }
-
-  private func ignoringRefusal(_ body: () throws -> Void) throws {
-    do { try body() } catch is QMPError {}
   }
 }

@@ -133,6 +133,11 @@ final class QMPClient: @unchecked Sendable {
     _ = try execute(command, arguments, returning: Nothing.self)
   }
 
+  /// A command that QEMU may refuse.
+  func attempt(_ command: String, _ arguments: JSON? = nil) throws {
+    do { try execute(command, arguments) } catch is QMPError {}
+  }
+
   private func read(_ start: LineReader) {
     var lines = start
     while let line = try? lines.next() {

@@ -11,7 +11,8 @@ struct VMATap: Filter {
     commandName: "vma-tap",
     abstract: "Tell the disks of a running QEMU, as they are at one instant, as a stream.",
     usage: """
-      vma-tap --qmp SOCKET [-d DEVICE[=NAME]]... [-c [NAME=]FILE]... > events
+      vma-tap --qmp SOCKET [-d DEVICE[=NAME]]... [-c [NAME=]FILE]...
+              [--fleece DIR] > events
       vma-tap --qmp SOCKET --list
       """,
     discussion: """
@@ -37,14 +38,20 @@ struct VMATap: Filter {
     completion: .file())
   var config: [String] = []
 
+  @Option(
+    help: ArgumentHelp(
+      "Keep old data in scratch files here; no write waits.", valueName: "dir"),
+    completion: .directory)
+  var fleece: String?
+
   @Flag(name: .shortAndLong, help: "List the disks: device, bytes, rw or ro, name.")
   var list = false
 
   @OptionGroup var common: CommonOptions
 
   func filter() throws {
-    guard !list || device.isEmpty && config.isEmpty else {
-      throw Failure(.usage, "--list goes with neither --device nor --config")
+    guard !list || device.isEmpty && config.isEmpty && fleece == nil else {
+      throw Failure(.usage, "--list goes with none of --device, --config and --fleece")
     }
     if !list, Descriptor.standardOutput.isTerminal {
       throw Failure(.usage, "standard output is a terminal; vma-pack --events reads the stream")
@@ -72,7 +79,7 @@ struct VMATap: Filter {
     Progress.current.expect(total)
     let run = try BackupRun(
       monitorPath: qmp, client: client, mailbox: mailbox, disks: disks, configs: configs,
-      output: .standardOutput)
+      fleeceDirectory: fleece, output: .standardOutput)
     try run.run()
     if common.verbose {
       let count = "\(disks.count) \(disks.count == 1 ? "disk" : "disks")"

@@ -45,6 +45,23 @@ struct BackupTests {
     try machine.expectNothingLeft()
   }
 
+  @Test(arguments: ["", "--fleece ."])
+  func `a slow reader costs no memory`(option: String) throws {
+    let machine = try Machine(megabytes: 256)
+    let run = try machine.sh(
+      """
+      \(Programs.python) -c 'import resource, subprocess, sys
+      code = subprocess.call(sys.argv[1:])
+      print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+      sys.exit(code)' vma-tap --qmp vm.qmp \(option) | \(Programs.python) $P/sink.py 120 > /dev/null
+      exit ${PIPESTATUS[0]}
+      """)
+    #expect(run.status == 0)
+    // KiB; a queue that kept what it had given away came to twice as much.
+    let size = try #require(Int(run.errors.trimmed), "\(run.errors)")
+    #expect(size < 64 << 10)
+  }
+
   @Test func `configs, names and the time are told`() throws {
     let machine = try Machine()
     try machine.keepBases()

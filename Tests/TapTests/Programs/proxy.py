@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""proxy.py FROM TO: passes one connection on, until it is killed."""
+"""proxy.py FROM TO [WORD]: passes one connection on, until it is killed or the client says WORD,
+which is not passed on."""
 import os
 import socket
 import sys
@@ -17,6 +18,8 @@ target.connect(sys.argv[2])
 
 def copy(source, sink):
     while data := source.recv(65536):
+        if source is client and sys.argv[3:] and sys.argv[3].encode() in data:
+            break
         sink.sendall(data)
     os._exit(0)
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """qmp.py SOCKET COMMAND [ARGUMENTS]: runs a QMP command and prints what it returns.
 
-The command `left` prints the jobs and nodes that a run has left.
+The command `left` prints the jobs and nodes that a run has left, `graph` what each node and each
+device stands on and how it is opened.
 """
 import json
 import socket
@@ -30,5 +31,13 @@ if sys.argv[2] == "left":
     jobs = [job["id"] for job in execute("query-jobs")]
     nodes = [node["node-name"] for node in execute("query-named-block-nodes")]
     print(json.dumps(jobs + [node for node in nodes if node.startswith("vmatap")]))
+elif sys.argv[2] == "graph":
+    graph = execute("x-debug-query-block-graph")
+    names = {node["id"]: node["name"] for node in graph["nodes"]}
+    edges = [(names[edge["parent"]], edge["name"], names[edge["child"]], edge["perm"])
+             for edge in graph["edges"]]
+    nodes = [(node["node-name"], node["drv"], node["ro"], node["detect_zeroes"],
+              sorted(node["cache"].items())) for node in execute("query-named-block-nodes")]
+    print(json.dumps([sorted(edges), sorted(nodes)]))
 else:
     print(json.dumps(execute(sys.argv[2], json.loads((sys.argv + ["{}"])[3]))))

@@ -46,8 +46,10 @@ final class Machine {
 
   /// 24 MiB with a hole and zeros, and a size that is no multiple of a cluster.
   ///
-  /// - Parameter megabytes: of disk a, where a backup has to take its time.
-  init(_ kind: Kind = .daemon, megabytes: Int = 24) throws {
+  /// - Parameters:
+  ///   - format: of the files of both disks, or in a system of disk b.
+  ///   - megabytes: of disk a, where a backup has to take its time.
+  init(_ kind: Kind = .daemon, format: String = "raw", megabytes: Int = 24) throws {
     var template = Array("/tmp/vma-tap-test.XXXXXX".utf8CString)
     try #require(mkdtemp(&template) != nil)
     root = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -64,8 +66,12 @@ final class Machine {
       dd if=/dev/zero of=b.raw bs=1M count=2 oflag=append conv=notrunc status=none
       dd if=/dev/urandom of=b.raw bs=512 count=\((3 << 11) + 37) oflag=append conv=notrunc \
       status=none
+      for name in a b; do
+        [ \(format) = raw ] || qemu-img convert -O \(format) $name.raw $name.\(format)
+      done
+      sync -f .
       """)
-    try start(kind)
+    try start(kind, format: format)
   }
 
   deinit {
@@ -73,12 +79,12 @@ final class Machine {
     try? FileManager.default.removeItem(atPath: root)
   }
 
-  private func start(_ kind: Kind) throws {
+  private func start(_ kind: Kind, format: String) throws {
     let arguments: [String]
     let socket: String
     switch kind {
-    case .daemon: (arguments, socket) = (Self.daemon, "guest.nbd")
-    case .still: (arguments, socket) = (Self.still, "vm.qmp")
+    case .daemon: (arguments, socket) = (Self.daemon(format), "guest.nbd")
+    case .still: (arguments, socket) = (Self.still(format), "vm.qmp")
     case .linux(let onError):
       try keepBases()
       try sh("qemu-img convert -O qcow2 b.raw b.qcow2")
@@ -92,11 +98,17 @@ final class Machine {
     usleep(100_000)
   }
 
-  private static var daemon: [String] {
+  private static func daemon(_ format: String) -> [String] {
     let nodes = ["a", "b"].flatMap { name in
-      [
-        "--blockdev", "driver=file,node-name=\(name)-file,filename=\(name).raw,discard=unmap",
-        "--blockdev", "driver=raw,node-name=\(name),file=\(name)-file,discard=unmap",
+      // A node of the driver raw can stand on any other.
+      let image = "driver=\(format),node-name=\(name)-image,file=\(name)-file,discard=unmap"
+      return [
+        "--blockdev",
+        "driver=file,node-name=\(name)-file,filename=\(name).\(format),discard=unmap",
+      ] + (format == "raw" ? [] : ["--blockdev", image]) + [
+        "--blockdev",
+        "driver=raw,node-name=\(name),file=\(name)-\(format == "raw" ? "file" : "image"),"
+          + "discard=unmap",
       ]
     }
     let exports = ["a", "b"].flatMap { name in
@@ -115,12 +127,13 @@ final class Machine {
     "-qmp", "unix:vm.qmp,server=on,wait=off", "-qmp", "unix:second.qmp,server=on,wait=off",
   ]
 
-  private static var still: [String] {
+  private static func still(_ format: String) -> [String] {
     system + [
       "-S", "-m", "64",
       "-drive", "if=none,id=drive-scsi0,file=a.raw,format=raw",
-      "-device", "virtio-blk-pci,drive=drive-scsi0,id=vd0",
-      "-blockdev", "driver=raw,node-name=nodeb,file.driver=file,file.filename=b.raw",
+      "-object", "iothread,id=io",
+      "-device", "virtio-blk-pci,drive=drive-scsi0,id=vd0,iothread=io",
+      "-blockdev", "driver=\(format),node-name=nodeb,file.driver=file,file.filename=b.\(format)",
       "-device", "virtio-blk-pci,drive=nodeb,id=virtio1",
       "-drive", "if=none,id=cd,media=cdrom", "-device", "ide-cd,drive=cd",
     ]
@@ -158,6 +171,11 @@ final class Machine {
   /// The jobs and nodes in QEMU that no run should leave.
   func leftovers() throws -> String {
     try sh("\(Programs.python) $P/qmp.py vm.qmp left").output.trimmed
+  }
+
+  /// What stands on what in QEMU, and how it is opened.
+  func graph() throws -> String {
+    try sh("\(Programs.python) $P/qmp.py vm.qmp graph").output.trimmed
   }
 
   func check(_ events: String, seed: String, a: String = "a", b: String = "b") throws
