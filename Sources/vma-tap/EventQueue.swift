@@ -6,7 +6,7 @@ import VMA
 
 /// Something to tell of a disk.
 enum Event: Sendable {
-  case zeros(device: UInt8, offset: UInt64, length: UInt64)
+  case zeros(device: UInt8, offset: UInt64, length: UInt64, isOfGuest: Bool)
   case data(Cluster)
 }
 
@@ -20,6 +20,8 @@ struct Cluster: Sendable {
   /// Bytes into the device.
   var offset: UInt64
   var length: Int
+  /// Whether a write of the guest is known to be the cause.
+  var isOfGuest: Bool
   let buffer: Buffer
 }
 
@@ -90,18 +92,20 @@ final class EventQueue: @unchecked Sendable {
   }
 
   /// Appends a range of zeros, waiting for room.
-  func appendZeros(device: UInt8, offset: UInt64, length: UInt64) {
+  func appendZeros(device: UInt8, offset: UInt64, length: UInt64, isOfGuest: Bool) {
     monitor.lock()
     defer { monitor.unlock() }
     // A disk with large holes would fill the queue with what can be said in a word.
-    if first < events.count, case .zeros(device, let start, let count)? = events.last,
+    if first < events.count, case .zeros(device, let start, let count, isOfGuest)? = events.last,
       start + count == offset
     {
-      events[events.count - 1] = .zeros(device: device, offset: start, length: count + length)
+      events[events.count - 1] = .zeros(
+        device: device, offset: start, length: count + length, isOfGuest: isOfGuest)
       return
     }
     guard waitForRoom(Self.entryCost) else { return }
-    events.append(.zeros(device: device, offset: offset, length: length))
+    events.append(
+      .zeros(device: device, offset: offset, length: length, isOfGuest: isOfGuest))
     monitor.wakeAll()
   }
 
@@ -118,7 +122,9 @@ final class EventQueue: @unchecked Sendable {
     let end = min(events.count, first + count)
     let batch = Array(events[first..<end])
     // What is taken stays in the array for a while, and must not keep its buffers from being freed.
-    for index in first..<end { events[index] = .zeros(device: 0, offset: 0, length: 0) }
+    for index in first..<end {
+      events[index] = .zeros(device: 0, offset: 0, length: 0, isOfGuest: false)
+    }
     first = end
     if first == events.count {
       events.removeAll(keepingCapacity: true)

@@ -108,12 +108,13 @@ final class EventWriter: @unchecked Sendable {
   }
 
   private func header(
-    _ kind: Record.Kind, device: UInt8, offset: UInt64, length: UInt64, payloadSize: Int = 0
+    _ kind: Record.Kind, device: UInt8, offset: UInt64, length: UInt64, payloadSize: Int = 0,
+    isOfGuest: Bool = false
   ) -> [UInt8] {
     defer { recordCount += 1 }
     return Record(
-      kind, device: device, offset: offset, length: length, payloadSize: payloadSize,
-      sequence: UInt32(truncatingIfNeeded: recordCount)
+      kind, device: device, isCausedByGuest: isOfGuest, offset: offset, length: length,
+      payloadSize: payloadSize, sequence: UInt32(truncatingIfNeeded: recordCount)
     ).bytes
   }
 
@@ -121,9 +122,11 @@ final class EventWriter: @unchecked Sendable {
     var pieces: [(buffer: Buffer, range: Range<Int>)] = []
     for event in batch {
       switch event {
-      case .zeros(let device, let offset, let length):
+      case .zeros(let device, let offset, let length, let isOfGuest):
         let buffer = Buffer(capacity: StreamFormat.headerSize)
-        buffer.copy(header(.zeros, device: device, offset: offset, length: length), to: 0)
+        let header = header(
+          .zeros, device: device, offset: offset, length: length, isOfGuest: isOfGuest)
+        buffer.copy(header, to: 0)
         pieces.append((buffer, 0..<StreamFormat.headerSize))
         Progress.current.add(length)
       case .data(let cluster):
@@ -144,7 +147,8 @@ final class EventWriter: @unchecked Sendable {
     func tell(_ kind: Record.Kind, _ part: Range<Int>, at place: Int) {
       let header = header(
         kind, device: cluster.device, offset: cluster.offset + UInt64(part.lowerBound),
-        length: UInt64(part.count), payloadSize: kind == .oldData ? part.count : 0)
+        length: UInt64(part.count), payloadSize: kind == .oldData ? part.count : 0,
+        isOfGuest: cluster.isOfGuest)
       cluster.buffer.copy(header, to: place)
       let size = kind == .oldData ? header.count + part.count : header.count
       pieces.append((cluster.buffer, place..<place + size))

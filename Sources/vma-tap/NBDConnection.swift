@@ -190,6 +190,7 @@ struct NBDConnection {
   }
 
   private func takeData(of target: Target, _ range: Range<UInt64>) throws {
+    let isOfGuest = target.isAheadOfBackground(clusterAt: range.lowerBound)
     var offset = range.lowerBound
     while offset < range.upperBound {
       let length = target.length(ofClusterAt: offset)
@@ -206,10 +207,13 @@ struct NBDConnection {
           queue.giveBack(buffer)
         } else if buffer.isZero(data) {
           queue.giveBack(buffer)
-          queue.appendZeros(device: target.device.id, offset: offset, length: UInt64(length))
+          queue.appendZeros(
+            device: target.device.id, offset: offset, length: UInt64(length), isOfGuest: isOfGuest)
         } else {
           queue.append(
-            Cluster(device: target.device.id, offset: offset, length: length, buffer: buffer))
+            Cluster(
+              device: target.device.id, offset: offset, length: length, isOfGuest: isOfGuest,
+              buffer: buffer))
         }
       } else {
         try drop(length)
@@ -219,11 +223,13 @@ struct NBDConnection {
   }
 
   private func takeZeros(of target: Target, _ range: Range<UInt64>) {
+    let isOfGuest = target.isAheadOfBackground(clusterAt: range.lowerBound)
     var start = range.lowerBound
     var offset = start
     func tell(to end: UInt64) {
       guard end > start else { return }
-      queue.appendZeros(device: target.device.id, offset: start, length: end - start)
+      queue.appendZeros(
+        device: target.device.id, offset: start, length: end - start, isOfGuest: isOfGuest)
     }
     while offset < range.upperBound {
       let next = offset + UInt64(target.length(ofClusterAt: offset))

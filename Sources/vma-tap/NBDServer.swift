@@ -7,18 +7,30 @@ import VMA
 
 /// A disk as QEMU writes it to us: which of its clusters have come.
 final class Target: Sendable {
+  private struct Seen {
+    /// A bit for each cluster.
+    var words: [UInt64]
+    /// Those before this one are complete.
+    var firstOpen = 0
+  }
+
+  /// More clusters than QEMU's copying in the background leaves out on its way: 128 MiB. What it has
+  /// asked for and not got to us is at most 64 requests of 1 MiB, with the limits that it is given
+  /// half a megabyte; and as much again may be copies for writes of the guest.
+  private static let reach = 2048
+
   let device: Device
   /// The name of the export.
   let name: String
   let clusterCount: Int
-  private let seen: Mutex<[UInt64]>
+  private let seen: Mutex<Seen>
   private let missing: Mutex<Int>
 
   init(_ device: Device, name: String) {
     self.device = device
     self.name = name
     clusterCount = Int(device.size.dividedRoundingUp(by: UInt64(Format.clusterSize)))
-    seen = Mutex([UInt64](repeating: 0, count: (clusterCount + 63) / 64))
+    seen = Mutex(Seen(words: [UInt64](repeating: 0, count: (clusterCount + 63) / 64)))
     missing = Mutex(clusterCount)
   }
 
@@ -36,12 +48,26 @@ final class Target: Sendable {
   func claim(clusterAt offset: UInt64) -> Bool {
     let cluster = Int(offset / UInt64(Format.clusterSize))
     let bit: UInt64 = 1 << (cluster % 64)
-    let isNew = seen.withLock { words in
-      defer { words[cluster / 64] |= bit }
-      return words[cluster / 64] & bit == 0
+    let isNew = seen.withLock { seen in
+      defer { seen.words[cluster / 64] |= bit }
+      return seen.words[cluster / 64] & bit == 0
     }
     if isNew { missing.withLock { $0 -= 1 } }
     return isNew
+  }
+
+  /// Whether a cluster can only come because the guest is about to write to it: the background goes
+  /// front to back, and cannot be there yet.
+  func isAheadOfBackground(clusterAt offset: UInt64) -> Bool {
+    let word = Int(offset / UInt64(Format.clusterSize)) / 64
+    return seen.withLock { seen in
+      while seen.firstOpen < word, seen.words[seen.firstOpen] == .max { seen.firstOpen += 1 }
+      var missing = 0
+      for index in seen.firstOpen..<max(word, seen.firstOpen) where missing <= Self.reach {
+        missing += (~seen.words[index]).nonzeroBitCount
+      }
+      return missing > Self.reach
+    }
   }
 }
 

@@ -79,6 +79,23 @@ struct BackupTests {
     #expect((before...before + 10).contains(stream.begin ?? 0))
   }
 
+  @Test func `what only a write of the guest can be the cause of is told so`() throws {
+    let machine = try Machine(megabytes: 220)
+    let guest = try machine.withGuest(seed: 6, pause: 0.005) {
+      // Nothing is read, so that the copying in the background is paused near the start.
+      try machine.sh("vma-tap --qmp vm.qmp | (sleep 2; cat) > events")
+    }
+    #expect(guest.errors == [])
+    let live = try machine.check("events", seed: "6")
+    #expect(live.ended && live.byGuest > 0)
+    try machine.keepBases()
+    for options in ["", "--fleece ."] {
+      try machine.sh("vma-tap --qmp vm.qmp \(options) | \(Programs.python) $P/sink.py 300 > events")
+      let alone = try machine.check("events", seed: "-")
+      #expect(alone.ended && alone.byGuest == 0)
+    }
+  }
+
   @Test func `two backups at once`() throws {
     let machine = try Machine(megabytes: 64)
     let guest = try machine.withGuest(seed: 5, pause: 0.05) {

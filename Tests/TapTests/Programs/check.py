@@ -58,6 +58,7 @@ if os.path.isdir(sys.argv[1]):
         disk = disks[name] = Disk(name, len(image))
         disk.image[:], disk.seen[:] = image, b"\1" * len(disk.seen)
     ended = True
+by_guest = 0
 with open(os.devnull if ended else sys.argv[1], "rb") as file:
     for kind, device, flags, offset, length, payload, sequence in records(file):
         if ended or abort is not None:
@@ -88,6 +89,7 @@ with open(os.devnull if ended else sys.argv[1], "rb") as file:
             if kind == "O":
                 disk.image[offset:offset + length] = payload
             disk.records[kind] += 1
+            by_guest += flags
         elif kind == "F" and not disks[device].finished:
             disks[device].finished = True
         elif kind == "E" and all(disk.finished for disk in disks.values()):
@@ -99,7 +101,7 @@ with open(os.devnull if ended else sys.argv[1], "rb") as file:
 
 result = {"begin": begin, "configs": configs, "ended": ended, "abort": abort, "numbers": [],
           "names": [disk.name for disk in disks.values()],
-          "records": [disk.records for disk in disks.values()]}
+          "records": [disk.records for disk in disks.values()], "byGuest": by_guest}
 if ended and len(sys.argv) > 3:
     bases = dict(word.split("=", 1) for word in sys.argv[3:])
     if sorted(bases) != sorted(result["names"]):

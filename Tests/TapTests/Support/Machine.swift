@@ -20,6 +20,8 @@ struct StreamReport: Decodable {
   var names: [String]
   var configs: [String: String]
   var begin: Int?
+  /// Records that tell a write of the guest as their cause.
+  var byGuest: Int
   /// The instants that each disk may show.
   var numbers: [[Int]]
 }
