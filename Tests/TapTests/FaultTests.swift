@@ -109,7 +109,7 @@ struct FaultTests {
 
   /// A guest that writes now and then does not notice: its old data waits in memory. One that
   /// writes as fast as it can fills that, and then waits, but gets no error.
-  @Test(arguments: [(0.08, 0.0..<2.0), (0.0, 5.0..<12.0)])
+  @Test(arguments: [(0.08, 0.0..<5.0), (0.0, 5.0..<30.0)])
   func `vma-pack is stopped for ten seconds, and goes on`(
     pause: Double, worst: Range<Double>
   ) throws {
@@ -228,7 +228,7 @@ struct FaultTests {
       #expect(run.output == "74\n0\n", "\(run.errors)")
     }
     #expect(!guest.errors.isEmpty && guest.errors.allSatisfy { !$0.contains("EIO") }, "\(guest)")
-    #expect(guest.worst < 2, "\(guest)")
+    #expect(guest.worst < 5, "\(guest)")
     let message = try String(contentsOfFile: machine.path + "/stderr", encoding: .utf8)
     #expect(message.split(separator: "\n").count == 1)
     #expect(try FileManager.default.contentsOfDirectory(atPath: machine.temporary) == [])

@@ -11,9 +11,10 @@ import Testing
 struct NetworkTests {
   let machine: Machine
 
-  init() throws { machine = try Machine() }
+  // More than what the tools on the way hold.
+  init() throws { machine = try Machine(megabytes: 96) }
 
-  /// Runs a backup that takes two seconds, restored at the other end of the line as it comes, with
+  /// Runs a backup that takes some seconds, restored at the other end of the line as it comes, with
   /// an sshd of its own: no file of the user or of the machine is looked at.
   ///
   /// - Parameter fault: what happens in the middle of it.
@@ -84,7 +85,7 @@ struct NetworkTests {
       let ends = try backUp(during: "kill -KILL \(end)")
       #expect(ends == "74 141 141 \(status) 65")
     }
-    #expect(guest.errors == [] && guest.worst < 2, "\(guest)")
+    #expect(guest.errors == [] && guest.worst < 5, "\(guest)")
     #expect(
       try FileManager.default.contentsOfDirectory(atPath: machine.path + "/restored") == [])
     try machine.expectNothingLeft()
