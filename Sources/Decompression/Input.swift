@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import FilterIO
-internal import SystemPackage
 public import VMA
 internal import Zstd
 
@@ -29,12 +28,7 @@ public struct Input {
   public static func open(_ path: String?) throws -> Input {
     let descriptor: Descriptor
     if let path, path != "-" {
-      do {
-        descriptor = try Descriptor.open(FilePath(path), .read)
-      } catch {
-        throw Failure(.noInput, path, error)
-      }
-      if try descriptor.status().kind == .directory { throw Failure(.noInput, path, .isDirectory) }
+      descriptor = try Descriptor.input(at: path)
     } else {
       descriptor = .standardInput
       if descriptor.isTerminal {

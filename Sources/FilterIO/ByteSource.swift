@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import SystemPackage
+
 /// Something that bytes are read from, front to back.
 public protocol ByteSource: AnyObject, Sendable {
   /// Reads some bytes, at most `range.count`; 0 at the end.
@@ -18,6 +20,22 @@ extension ByteSource {
       done += count
     }
     return done
+  }
+}
+
+extension Descriptor: ByteSource {
+  /// Opens a file that a user has named, to be read.
+  ///
+  /// - Throws: status 66.
+  public static func input(at path: String) throws -> Descriptor {
+    let descriptor: Descriptor
+    do {
+      descriptor = try open(FilePath(path), .read)
+    } catch {
+      throw Failure(.noInput, path, error)
+    }
+    if try descriptor.status().kind == .directory { throw Failure(.noInput, path, .isDirectory) }
+    return descriptor
   }
 }
 

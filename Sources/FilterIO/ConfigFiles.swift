@@ -24,20 +24,9 @@ public enum ConfigFiles {
   }
 
   private static func read(file path: String) throws -> [UInt8] {
-    let descriptor: Descriptor
-    do {
-      descriptor = try Descriptor.open(FilePath(path), .read)
-    } catch {
-      throw Failure(.noInput, path, error)
-    }
-    if try descriptor.status().kind == .directory { throw Failure(.noInput, path, .isDirectory) }
+    let descriptor = try Descriptor.input(at: path)
     let buffer = Buffer(capacity: Format.maximumBlobSize + 1)
-    var count = 0
-    while count < buffer.capacity {
-      let got = try descriptor.read(into: buffer, count..<buffer.capacity)
-      if got == 0 { break }
-      count += got
-    }
+    let count = try descriptor.readFully(into: buffer, 0..<buffer.capacity)
     guard count <= Format.maximumBlobSize else {
       throw Failure(
         .badData, "\(path): is longer than the \(Format.maximumBlobSize) bytes of a config")

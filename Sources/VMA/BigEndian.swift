@@ -4,7 +4,7 @@ extension Span<UInt8> {
   /// Loads a big-endian integer. The one bounds check up front lets the optimizer make a single
   /// load and a byte swap of the loop.
   @inline(__always)
-  func load<Value: FixedWidthInteger & UnsignedInteger>(
+  package func load<Value: FixedWidthInteger & UnsignedInteger>(
     _ offset: Int, as type: Value.Type = Value.self
   ) -> Value {
     precondition(offset >= 0 && offset <= count &- Value.bitWidth / 8)

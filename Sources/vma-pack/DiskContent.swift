@@ -104,13 +104,7 @@ final class StreamContent: DiskContent, @unchecked Sendable {
 
   func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws -> Int {
     precondition(offset == position)
-    let descriptor = try descriptor()
-    var count = 0
-    while count < range.count {
-      let got = try descriptor.read(into: buffer, range.lowerBound + count..<range.upperBound)
-      if got == 0 { break }
-      count += got
-    }
+    let count = try descriptor().readFully(into: buffer, range)
     position += UInt64(count)
     return count
   }

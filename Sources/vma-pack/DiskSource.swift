@@ -65,9 +65,9 @@ final class DiskSource: Sendable {
     if path != "-", try kind(of: path) == .fifo {
       // Opening it waits for its writer, which may wait for us to read another one before.
       guard let declaredSize else { throw unknownSize(path) }
-      return StreamContent(name: path, size: declaredSize) { try openFile(path) }
+      return StreamContent(name: path, size: declaredSize) { try Descriptor.input(at: path) }
     }
-    let descriptor = path == "-" ? .standardInput : try openFile(path)
+    let descriptor = path == "-" ? .standardInput : try Descriptor.input(at: path)
     switch try descriptor.status().kind {
     case .directory: throw Failure(.noInput, descriptor.name, .isDirectory)
     case let kind where kind == .regular || kind == .blockDevice:
@@ -80,14 +80,6 @@ final class DiskSource: Sendable {
 
   private static func unknownSize(_ name: String) -> Failure {
     Failure(.usage, "\(name): the size of a stream must be given with --size NAME=BYTES")
-  }
-
-  private static func openFile(_ path: String) throws -> Descriptor {
-    do {
-      return try Descriptor.open(FilePath(path), .read)
-    } catch {
-      throw Failure(.noInput, path, error)
-    }
   }
 
   private static func kind(of path: String) throws -> FileKind? {

@@ -149,8 +149,9 @@ struct NBDConnection {
     try read(into: scratch, 0..<28)
     let (magic, command, handle, offset, length) = scratch.withBytes(0..<28) { bytes in
       (
-        UInt32(loading(bytes, 0..<4)), UInt16(loading(bytes, 6..<8)), loading(bytes, 8..<16),
-        loading(bytes, 16..<24), loading(bytes, 24..<28)
+        bytes.load(0, as: UInt32.self), bytes.load(6, as: UInt16.self),
+        bytes.load(8, as: UInt64.self), bytes.load(16, as: UInt64.self),
+        UInt64(bytes.load(24, as: UInt32.self))
       )
     }
     guard magic == Magic.request else { throw End() }
@@ -258,12 +259,7 @@ struct NBDConnection {
   // MARK: Bytes
 
   private func read(into buffer: Buffer, _ range: Range<Int>) throws {
-    var start = range.lowerBound
-    while start < range.upperBound {
-      let count = try socket.read(into: buffer, start..<range.upperBound)
-      guard count > 0 else { throw End() }
-      start += count
-    }
+    guard try socket.readFully(into: buffer, range) == range.count else { throw End() }
   }
 
   private func readBytes(_ count: Int) throws -> [UInt8] {
@@ -280,10 +276,4 @@ private func bigEndian(_ value: some FixedWidthInteger & UnsignedInteger) -> [UI
   stride(from: value.bitWidth - 8, through: 0, by: -8).map {
     UInt8(truncatingIfNeeded: value >> $0)
   }
-}
-
-private func loading(_ bytes: Span<UInt8>, _ range: Range<Int>) -> UInt64 {
-  var value: UInt64 = 0
-  for index in range { value = value << 8 | UInt64(bytes[index]) }
-  return value
 }

@@ -12,6 +12,8 @@ final class Target: Sendable {
     var words: [UInt64]
     /// Those before this one are complete.
     var firstOpen = 0
+    /// Clusters that have not come yet.
+    var missing: Int
   }
 
   /// More clusters than QEMU's copying in the background leaves out on its way: 128 MiB. What it has
@@ -24,18 +26,18 @@ final class Target: Sendable {
   let name: String
   let clusterCount: Int
   private let seen: Mutex<Seen>
-  private let missing: Mutex<Int>
 
   init(_ device: Device, name: String) {
     self.device = device
     self.name = name
     clusterCount = Int(device.size.dividedRoundingUp(by: UInt64(Format.clusterSize)))
-    seen = Mutex(Seen(words: [UInt64](repeating: 0, count: (clusterCount + 63) / 64)))
-    missing = Mutex(clusterCount)
+    seen = Mutex(
+      Seen(
+        words: [UInt64](repeating: 0, count: (clusterCount + 63) / 64), missing: clusterCount))
   }
 
   /// Clusters that have not come yet.
-  var missingCount: Int { missing.withLock { $0 } }
+  var missingCount: Int { seen.withLock { $0.missing } }
 
   /// Bytes of a cluster; the last one may be short.
   func length(ofClusterAt offset: UInt64) -> Int {
@@ -48,12 +50,12 @@ final class Target: Sendable {
   func claim(clusterAt offset: UInt64) -> Bool {
     let cluster = Int(offset / UInt64(Format.clusterSize))
     let bit: UInt64 = 1 << (cluster % 64)
-    let isNew = seen.withLock { seen in
-      defer { seen.words[cluster / 64] |= bit }
-      return seen.words[cluster / 64] & bit == 0
+    return seen.withLock { seen in
+      guard seen.words[cluster / 64] & bit == 0 else { return false }
+      seen.words[cluster / 64] |= bit
+      seen.missing -= 1
+      return true
     }
-    if isNew { missing.withLock { $0 -= 1 } }
-    return isNew
   }
 
   /// Whether a cluster can only come because the guest is about to write to it: the background goes
