@@ -46,6 +46,13 @@ static inline int linux_exchange(int directory, const char *first, const char *s
   return (int)syscall(SYS_renameat2, directory, first, directory, second, 2 /* RENAME_EXCHANGE */);
 }
 
+// Zeros that take no room in the program's file. They must not be written to.
+enum { linux_zeros_size = 1 << 20 };
+static inline void *linux_zeros(void) {
+  static char zeros[linux_zeros_size] __attribute__((aligned(4096)));
+  return zeros;
+}
+
 static inline int linux_open_at(int directory, const char *path, int flags, unsigned mode) {
   return openat(directory, path, flags | O_CLOEXEC, mode);
 }

@@ -2,6 +2,7 @@
 
 internal import CArchive
 internal import FilterIO
+internal import SystemPackage
 
 /// What libarchive's filters decompress: xz, bzip2 and lz4.
 @safe final class FilterSource: ByteSource, @unchecked Sendable {
@@ -12,11 +13,14 @@ internal import FilterIO
   /// What libarchive reads from; it holds a plain pointer to this.
   private final class Feed {
     let source: any ByteSource
-    let buffer = Buffer(capacity: 1 << 18)
+    let buffer: Buffer
     var count: UInt64 = 0
     var failure: (any Error)?
 
-    init(_ source: any ByteSource) { self.source = source }
+    init(_ source: any ByteSource) throws {
+      self.source = source
+      buffer = try Buffer(capacity: 1 << 18)
+    }
   }
 
   private let archive: OpaquePointer
@@ -26,13 +30,13 @@ internal import FilterIO
   private var isAtEnd = false
 
   init(_ source: any ByteSource, format: Format, name: String) throws {
+    feed = try Feed(source)
     guard let archive = unsafe archive_read_new() else {
-      throw Failure(.general, "libarchive: out of memory")
+      throw Failure(.general, "libarchive", .noMemory)
     }
     unsafe self.archive = unsafe archive
     self.format = format
     self.name = name
-    feed = Feed(source)
     // This filter and no other: an archive that was compressed twice is not taken apart twice.
     let code =
       switch format {
@@ -86,6 +90,10 @@ internal import FilterIO
   private func check(_ code: Int) throws {
     guard code < Int(ARCHIVE_OK) else { return }
     if let failure = feed.failure { throw failure }
+    // libarchive's number for this is the system's.
+    if unsafe archive_errno(archive) == Errno.noMemory.rawValue {
+      throw Failure(.general, "\(name): \(format.rawValue)", .noMemory)
+    }
     let reason = unsafe archive_error_string(archive).map { unsafe String(cString: $0) }
     throw Failure(
       .badData, "\(name): \(format.rawValue): damaged or cut: \(reason ?? "error \(code)")")
@@ -95,7 +103,7 @@ internal import FilterIO
   private func checkEnd() throws {
     if let failure = feed.failure { throw failure }
     let used = UInt64(max(0, unsafe archive_filter_bytes(archive, -1)))
-    let probe = Buffer(capacity: 4096)
+    let probe = try Buffer(capacity: 4096)
     let rest = try feed.source.read(into: probe, 0..<probe.capacity)
     if used < feed.count || rest > 0 {
       throw Failure(

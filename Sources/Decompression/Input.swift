@@ -50,7 +50,7 @@ public struct Input {
     let kind = status.kind
     // A file that others have read from before us (`{ head -c 99; vma-cat -; }`) is a stream.
     let isSeekable = (kind == .regular || kind == .blockDevice) && descriptor.position == 0
-    let probe = Buffer(capacity: 16)
+    let probe = try Buffer(capacity: 16)
     let count: Int
     let raw: DescriptorSource
     if isSeekable {

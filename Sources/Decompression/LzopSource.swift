@@ -22,11 +22,11 @@ final class LzopSource: ByteSource, @unchecked Sendable {
     } catch {
       throw Failure(.general, "lzop", error)
     }
-    feeder = Thread { [child, feederEnd] in
+    let buffer = try Buffer(capacity: 1 << 18)
+    feeder = try Thread { [child, feederEnd] in
       // A child that ends early must not end us.
       SignalMask.ignoreBrokenPipes()
       do {
-        let buffer = Buffer(capacity: 1 << 18)
         while true {
           let count = try source.read(into: buffer, 0..<buffer.capacity)
           if count == 0 { break }

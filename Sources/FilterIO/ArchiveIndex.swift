@@ -84,7 +84,7 @@ public struct ArchiveIndex {
     for id in wanted { runs[id] = [] }
 
     // Extents of zeros are headers without blocks, one behind the other: a window of many.
-    let window = Buffer(capacity: 512 * Format.extentHeaderSize)
+    let window = try Buffer(capacity: 512 * Format.extentHeaderSize)
     var windowStart: UInt64 = 0
     var windowCount = 0
     var byte = UInt64(reader.headerSize)

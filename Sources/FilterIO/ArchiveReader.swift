@@ -11,10 +11,12 @@ public final class Extent: @unchecked Sendable {
   /// Where the extent starts in the archive.
   public internal(set) var byte: UInt64 = 0
   /// The blocks, from the start of the buffer; after them there is room for one extent header.
-  public let buffer = Buffer(
-    capacity: Format.blocksPerExtent * Format.blockSize + Format.extentHeaderSize)
+  public let buffer: Buffer
 
-  init() {}
+  init() throws {
+    buffer = try Buffer(
+      capacity: Format.blocksPerExtent * Format.blockSize + Format.extentHeaderSize)
+  }
 }
 
 /// Extents that come one after another: of a sound archive, or what is left of a damaged one.
@@ -71,14 +73,14 @@ public final class ArchiveReader: ExtentSource {
     self.source = source
     self.keepsData = keepsData
     self.name = name
-    let fixed = Buffer(capacity: Format.fixedHeaderSize)
+    let fixed = try Buffer(capacity: Format.fixedHeaderSize)
     let count = try source.readFully(into: fixed, 0..<fixed.capacity)
     guard count > 0 else { throw Failure(.badData, "\(name): is empty") }
     do {
       headerSize = try fixed.withBytes(0..<count) { (bytes) throws(FormatError) in
         try ArchiveHeader.byteCount(fixedPart: bytes)
       }
-      let buffer = Buffer(capacity: headerSize)
+      let buffer = try Buffer(capacity: headerSize)
       buffer.copy(from: fixed, 0..<count, to: 0)
       let rest = try source.readFully(into: buffer, count..<headerSize)
       header = try buffer.withBytes(0..<count + rest) { (bytes) throws(FormatError) in
@@ -106,7 +108,7 @@ public final class ArchiveReader: ExtentSource {
 
   /// The next extent, checked against the header and all extents before it.
   public func next() throws -> Extent? {
-    if thread == nil { start() }
+    if thread == nil { try start() }
     guard let extent = try full.receive() else { return nil }
     do {
       try census.record(extent.header)
@@ -120,13 +122,13 @@ public final class ArchiveReader: ExtentSource {
     free.send(extent)
   }
 
-  private func start() {
-    for _ in 0..<Self.extentCount { free.send(Extent()) }
-    let scanner = ExtentScanner(
+  private func start() throws {
+    for _ in 0..<Self.extentCount { free.send(try Extent()) }
+    let scanner = try ExtentScanner(
       source: source, name: name, uuid: header.uuid, start: UInt64(headerSize),
       keepsData: keepsData)
     let (free, full) = (free, full)
-    thread = Thread {
+    thread = try Thread {
       do {
         while let extent = try free.receive(), try scanner.read(into: extent) {
           full.send(extent)
@@ -147,14 +149,15 @@ private final class ExtentScanner: @unchecked Sendable {
   private let uuid: UUID
   private var byte: UInt64
   private var number = 0
-  private let headerBytes = Buffer(capacity: Format.extentHeaderSize)
+  private let headerBytes: Buffer
   /// How many bytes of the next header are there; nil before the first read.
   private var headerCount: Int?
   /// What is read at once of blocks that nobody needs: it stays in the processor's cache.
   private static let discardSize = 1 << 19
   private let keepsData: Bool
 
-  init(source: any ByteSource, name: String, uuid: UUID, start: UInt64, keepsData: Bool) {
+  init(source: any ByteSource, name: String, uuid: UUID, start: UInt64, keepsData: Bool) throws {
+    headerBytes = try Buffer(capacity: Format.extentHeaderSize)
     self.keepsData = keepsData
     self.source = source
     self.name = name

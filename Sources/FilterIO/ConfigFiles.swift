@@ -25,7 +25,7 @@ public enum ConfigFiles {
 
   private static func read(file path: String) throws -> [UInt8] {
     let descriptor = try Descriptor.input(at: path)
-    let buffer = Buffer(capacity: Format.maximumBlobSize + 1)
+    let buffer = try Buffer(capacity: Format.maximumBlobSize + 1)
     let count = try descriptor.readFully(into: buffer, 0..<buffer.capacity)
     guard count <= Format.maximumBlobSize else {
       throw Failure(

@@ -57,10 +57,12 @@ public struct OrderedDisk: Sendable {
 
   /// Some pieces of the disk, read together.
   private final class Chunk: @unchecked Sendable {
-    let buffer = Buffer(capacity: OrderedDisk.chunkSize)
+    let buffer: Buffer
     /// Where each range of the buffer lies on the disk.
     var pieces: [(offset: UInt64, range: Range<Int>)] = []
     var used = 0
+
+    init() throws { buffer = try Buffer(capacity: OrderedDisk.chunkSize) }
   }
 
   /// The parts of the disk that are stored, joined, ascending; the last one cut at the disk's end.
@@ -86,9 +88,9 @@ public struct OrderedDisk: Sendable {
   /// - Returns: the sink.
   public func emit<Sink: DiskSink>(to sink: Sink, window: Range<UInt64>? = nil) throws -> Sink {
     let window = window ?? 0..<size
-    let free = Channel((0..<Self.chunkCount).map { _ in Chunk() }, isStack: true)
+    let free = try Channel((0..<Self.chunkCount).map { _ in try Chunk() }, isStack: true)
     let full = Channel<Chunk>()
-    let thread = Thread {
+    let thread = try Thread {
       do {
         try read(window, free: free, full: full)
         full.finish()
@@ -180,7 +182,6 @@ public struct OrderedDisk: Sendable {
 public struct DescriptorSink: DiskSink {
   private let descriptor: Descriptor
   private let canSkip: Bool
-  private static let zeros = Buffer(capacity: 1 << 20)
 
   public init(_ descriptor: Descriptor) throws {
     self.descriptor = descriptor
@@ -204,8 +205,8 @@ public struct DescriptorSink: DiskSink {
     }
     var rest = count
     while rest > 0 {
-      let part = Int(min(rest, UInt64(Self.zeros.capacity)))
-      try descriptor.write(Self.zeros, 0..<part)
+      let part = Int(min(rest, UInt64(Buffer.zeros.capacity)))
+      try descriptor.write(.zeros, 0..<part)
       rest -= UInt64(part)
     }
   }

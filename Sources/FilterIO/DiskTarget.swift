@@ -39,7 +39,6 @@ public final class InPlaceTarget: DiskTarget {
   /// Zeros that were not made yet: neighbours are made together.
   private var pendingZeros: Range<UInt64> = 0..<0
   private var canFree = true
-  private static let zeros = Buffer(capacity: 1 << 20)
 
   /// Opens the target; nothing is changed yet.
   ///
@@ -123,8 +122,8 @@ public final class InPlaceTarget: DiskTarget {
     }
     var offset = range.lowerBound
     while offset < range.upperBound {
-      let part = Int(min(range.upperBound - offset, UInt64(Self.zeros.capacity)))
-      try descriptor.write(Self.zeros, 0..<part, at: offset)
+      let part = Int(min(range.upperBound - offset, UInt64(Buffer.zeros.capacity)))
+      try descriptor.write(.zeros, 0..<part, at: offset)
       offset += UInt64(part)
     }
   }

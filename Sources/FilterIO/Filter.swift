@@ -61,12 +61,12 @@ extension Filter {
     }
 
     Console.start(tool: configuration.commandName ?? "", isQuiet: command.common.quiet)
-    Signals.start(
-      showingProgress: command.common.progress == .always
-        || command.common.progress == .auto && !command.common.quiet
-          && Descriptor.standardError.isTerminal
-    )
     do {
+      try Signals.start(
+        showingProgress: command.common.progress == .always
+          || command.common.progress == .auto && !command.common.quiet
+            && Descriptor.standardError.isTerminal
+      )
       try command.filter()
       try Descriptor.closeStandardOutput()
       Console.clearStatus()

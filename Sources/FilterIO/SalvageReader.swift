@@ -21,16 +21,18 @@ public final class SalvageReader: ExtentSource {
 
   private let source: any ByteSource
   private let name: String
-  private var window = Buffer(capacity: 12 << 20)
+  private let window: Buffer
   private var unread = 0..<0
   /// Where `unread` starts in the archive.
   private var byte: UInt64
   private var isAtEnd = false
-  private var spare = [Extent(), Extent()]
+  private var spare: [Extent]
   private var number = 0
 
   /// - Parameter reader: which has read the header of the archive, and no extent.
-  public init(_ reader: ArchiveReader) {
+  public init(_ reader: ArchiveReader) throws {
+    window = try Buffer(capacity: 12 << 20)
+    spare = [try Extent(), try Extent()]
     header = reader.header
     source = reader.source
     name = reader.name
@@ -50,7 +52,7 @@ public final class SalvageReader: ExtentSource {
         continue
       }
       try fill(Format.extentHeaderSize + found.dataSize + Format.extentHeaderSize)
-      let extent = spare.popLast() ?? Extent()
+      let extent = try spare.popLast() ?? Extent()
       extent.number = number
       extent.byte = byte
       number += 1

@@ -10,12 +10,12 @@ public enum Signals {
   private static let taker = Mutex<(@Sendable (Int32) -> Void)?>(nil)
 
   /// Call it before any other thread is started.
-  static func start(showingProgress: Bool) {
+  static func start(showingProgress: Bool) throws(Failure) {
     // What whoever started us ignores (nohup does) stays ignored.
     let ending = [SIGINT, SIGTERM, SIGHUP].filter { !SignalMask.isIgnored($0) }
     let taken = ending + [SIGUSR1]
     SignalMask.block(taken)
-    _ = Thread {
+    _ = try Thread {
       while true {
         let signal = SignalMask.wait(for: taken, milliseconds: showingProgress ? 250 : nil)
         if let signal, ending.contains(signal) {

@@ -15,12 +15,13 @@ public final class StreamReorder {
   private var room: WaitingRoom?
   private var waiting: [UInt8: Heap<DataRun>] = [:]
   private var isAtEnd = false
-  private let scratch = Buffer(capacity: Format.blocksPerExtent * Format.blockSize)
+  private let scratch: Buffer
 
   /// - Parameters:
   ///   - devices: those that will be asked for, and in this order; data of others is dropped.
   ///   - directory: of the waiting room's file, see `Descriptor.temporary`.
-  public init(_ source: any ExtentSource, devices: [Device], directory: String?) {
+  public init(_ source: any ExtentSource, devices: [Device], directory: String?) throws {
+    scratch = try Buffer(capacity: Format.blocksPerExtent * Format.blockSize)
     self.source = source
     self.devices = devices
     self.directory = directory

@@ -122,7 +122,7 @@ public final class NBDSource: @unchecked Sendable {
         break
       }
       let end = min(data.upperBound, data.lowerBound + UInt64(pieceSize))
-      let buffer = free.popLast() ?? Buffer(capacity: Self.pieceSize)
+      let buffer = try free.popLast() ?? Buffer(capacity: Self.pieceSize)
       let request = try connection.read(
         into: buffer, 0..<Int(end - data.lowerBound), at: data.lowerBound)
       pieces.append(Piece(range: data.lowerBound..<end, buffer: buffer, request: request))

@@ -17,7 +17,6 @@ public final class NBDTarget: DiskTarget {
   private static let zeroSize: UInt64 = 1 << 28
   /// Zeros that are sooner made than asked about.
   private static let worthAsking = 1 << 20
-  private static let zeros = Buffer(capacity: pieceSize)
 
   private let connection: Connection
   private let pieceSize: Int
@@ -62,7 +61,7 @@ public final class NBDTarget: DiskTarget {
       let part = start..<min(start + pieceSize, range.upperBound)
       try waitForRoom()
       // The caller uses its buffer again as soon as this returns.
-      let copy = free.popLast() ?? Buffer(capacity: Self.pieceSize)
+      let copy = try free.popLast() ?? Buffer(capacity: Self.pieceSize)
       copy.copy(from: buffer, part, to: 0)
       let request = try connection.write(
         copy, 0..<part.count, at: offset + UInt64(start - range.lowerBound))
@@ -137,7 +136,7 @@ public final class NBDTarget: DiskTarget {
     while offset < range.upperBound {
       try waitForRoom()
       let count = Int(min(range.upperBound - offset, UInt64(pieceSize)))
-      underWay.append((.write(Self.zeros), try connection.write(Self.zeros, 0..<count, at: offset)))
+      underWay.append((.write(.zeros), try connection.write(.zeros, 0..<count, at: offset)))
       offset += UInt64(count)
     }
   }
@@ -151,7 +150,7 @@ public final class NBDTarget: DiskTarget {
     switch work {
     case .write(let buffer):
       try connection.wait(for: request)
-      if buffer !== Self.zeros { free.append(buffer) }
+      if buffer !== Buffer.zeros { free.append(buffer) }
     case .zero(let range):
       guard try !connection.waitForZeros(request) else { return }
       canZero = false

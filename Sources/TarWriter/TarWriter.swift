@@ -35,7 +35,7 @@ public enum TarFormat: String, CaseIterable, Sendable {
   private var isInsideMember = false
   /// What is given for zeros. libarchive wants to be given holes too, but never looks at them, so
   /// that no page of this is ever touched.
-  private let zeros = Buffer(capacity: 1 << 26)
+  private let zeros: Buffer
 
   /// The end of the year 9999. GNU tar takes times that are far beyond for damage.
   private static let latestTime: Int64 = 253_402_300_799
@@ -43,6 +43,7 @@ public enum TarFormat: String, CaseIterable, Sendable {
   /// - Parameter modificationTime: of all members, in seconds since 1970; one beyond what readers
   ///   take becomes the nearest that they do.
   public init(_ descriptor: Descriptor, format: TarFormat, modificationTime: Int64) throws {
+    zeros = try Buffer(capacity: 1 << 26)
     guard let archive = unsafe archive_write_new() else {
       throw Failure(.general, "libarchive: out of memory")
     }
@@ -124,7 +125,7 @@ public enum TarFormat: String, CaseIterable, Sendable {
   /// A whole small member.
   public func add(name: [UInt8], _ content: [UInt8]) throws {
     try begin(name: name, size: UInt64(content.count))
-    let buffer = Buffer(capacity: content.count)
+    let buffer = try Buffer(capacity: content.count)
     buffer.copy(content, to: 0)
     try write(buffer, 0..<content.count)
     try end()

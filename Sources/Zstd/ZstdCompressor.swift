@@ -2,6 +2,7 @@
 
 internal import CZstd
 public import FilterIO
+internal import SystemPackage
 
 /// One zstd frame with a checksum, compressed by worker threads and written to a descriptor.
 ///
@@ -10,7 +11,7 @@ public import FilterIO
 @safe public final class ZstdCompressor: @unchecked Sendable {
   private let context: OpaquePointer
   private let output: Descriptor
-  private let buffer = Buffer(capacity: 1 << 20)
+  private let buffer: Buffer
   /// Bytes of the frame that were written.
   public private(set) var byteCount: UInt64 = 0
 
@@ -21,8 +22,9 @@ public import FilterIO
   ///   - level: of `levels`.
   ///   - threads: at least 1.
   public init(level: Int, threads: Int, output: Descriptor) throws {
+    buffer = try Buffer(capacity: 1 << 20)
     guard let context = unsafe ZSTD_createCCtx() else {
-      throw Failure(.general, "zstd: out of memory")
+      throw Failure(.general, "zstd", .noMemory)
     }
     unsafe self.context = unsafe context
     self.output = output

@@ -2,13 +2,14 @@
 
 internal import CZstd
 public import FilterIO
+internal import SystemPackage
 
 /// The content of zstd frames; skippable frames between them are passed over.
 @safe public final class ZstdSource: ByteSource, @unchecked Sendable {
   private let context: OpaquePointer
   private let source: any ByteSource
   private let name: String
-  private let input = Buffer(capacity: 1 << 18)
+  private let input: Buffer
   private var unread = 0..<0
   /// Whether a frame has begun and not ended.
   private var isInFrame = false
@@ -18,8 +19,9 @@ public import FilterIO
 
   /// - Parameter name: of the input, for messages.
   public init(_ source: any ByteSource, name: String) throws {
+    input = try Buffer(capacity: 1 << 18)
     guard let context = unsafe ZSTD_createDCtx() else {
-      throw Failure(.general, "zstd: out of memory")
+      throw Failure(.general, "zstd", .noMemory)
     }
     unsafe self.context = unsafe context
     self.source = source
@@ -48,6 +50,9 @@ public import FilterIO
           var outBuffer = unsafe ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: 0)
           let hint = unsafe ZSTD_decompressStream(context, &outBuffer, &inBuffer)
           guard ZSTD_isError(hint) == 0 else {
+            if ZSTD_getErrorCode(hint) == ZSTD_error_memory_allocation {
+              throw Failure(.general, "\(name): zstd", .noMemory)
+            }
             let reason = unsafe String(cString: ZSTD_getErrorName(hint))
             throw Failure(.badData, "\(name): zstd: \(reason)")
           }

@@ -124,7 +124,7 @@ struct VMACat: Filter {
       Progress.current.restart(expecting: UInt64(range.count))
       _ = try disk.emit(to: sink, window: range)
     } else {
-      let reorder = StreamReorder(reader, devices: [device], directory: tmpdir)
+      let reorder = try StreamReorder(reader, devices: [device], directory: tmpdir)
       if device.isVMState && !isWhole {
         guard let disk = try reorder.collect(device) else {
           return try reader.census.requireComplete([device], in: input.name)

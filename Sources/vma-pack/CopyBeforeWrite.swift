@@ -104,8 +104,8 @@ final class CopyBeforeWrite {
   private let disks: [Disk]
   private let partial: PartialClusters
   private let answer: ((Answer) throws -> Void)?
-  private let scratch = Buffer(capacity: 1 << 20)
-  private let stateBuffer = Buffer(capacity: Format.clusterSize)
+  private let scratch: Buffer
+  private let stateBuffer: Buffer
   private var stateCount = 0
 
   /// Sectors told again, which the first word had told already.
@@ -121,7 +121,9 @@ final class CopyBeforeWrite {
   init(
     _ input: EventInput, sources: [UInt8: any CopySource], queue: ExtentQueue,
     answer: ((Answer) throws -> Void)?, directory: String?
-  ) {
+  ) throws {
+    scratch = try Buffer(capacity: 1 << 20)
+    stateBuffer = try Buffer(capacity: Format.clusterSize)
     self.input = input
     self.queue = queue
     self.answer = answer
@@ -130,7 +132,7 @@ final class CopyBeforeWrite {
     let claimed = devices.reduce(0) { $0 + $1.size / UInt64(Format.clusterSize) }
     let isDense = claimed <= 1 << 26
     disks = devices.map { Disk($0, source: sources[$0.id], isDense: isDense) }
-    partial = PartialClusters(
+    partial = try PartialClusters(
       sizes: isDense
         ? Dictionary(uniqueKeysWithValues: disks.map { ($0.id, $0.clusterCount) }) : [:],
       directory: directory)

@@ -110,7 +110,7 @@ final class StreamContent: DiskContent, @unchecked Sendable {
   }
 
   func checkEnd() throws {
-    guard try descriptor().read(into: Buffer(capacity: 1), 0..<1) == 0 else {
+    guard try descriptor().read(into: try Buffer(capacity: 1), 0..<1) == 0 else {
       throw Failure(.badData, "\(name): has more than \(size) bytes")
     }
   }

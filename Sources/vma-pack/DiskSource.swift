@@ -50,7 +50,7 @@ final class DiskSource: Sendable {
 
   private static func isQCOW2(_ content: any DiskContent) throws -> Bool {
     guard content is FileContent, content.size >= 4 else { return false }
-    let start = Buffer(capacity: 4)
+    let start = try Buffer(capacity: 4)
     guard try content.read(into: start, 0..<4, at: 0) == 4 else { return false }
     return start.withBytes(0..<4) { bytes in
       bytes[0] == UInt8(ascii: "Q") && bytes[1] == UInt8(ascii: "F")

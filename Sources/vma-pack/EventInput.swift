@@ -18,7 +18,7 @@ final class EventInput {
   private(set) var grammar = StreamGrammar()
   private let source: any EventBytes
   private let name: String
-  private let buffer = Buffer(capacity: 1 << 18)
+  private let buffer: Buffer
   private var unread = 0..<0
   /// Where `unread` starts in the stream.
   private var byte: UInt64 = 0
@@ -26,7 +26,8 @@ final class EventInput {
   private(set) var payloadLeft = 0
 
   /// - Parameter name: of the stream, for messages.
-  init(_ source: any EventBytes, name: String) {
+  init(_ source: any EventBytes, name: String) throws {
+    buffer = try Buffer(capacity: 1 << 18)
     self.source = source
     self.name = name
   }
@@ -55,7 +56,7 @@ final class EventInput {
       try grammar.accept(record)
       payloadLeft = record.payloadSize
       if [.config, .device, .abort].contains(record.kind) {
-        let payload = Buffer(capacity: record.payloadSize)
+        let payload = try Buffer(capacity: record.payloadSize)
         try readPayload(into: payload, 0..<record.payloadSize)
         let bytes = payload.withBytes(0..<record.payloadSize) { bytes in
           bytes.indices.map { bytes[$0] }

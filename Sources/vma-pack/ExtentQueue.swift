@@ -7,14 +7,16 @@ import VMA
 /// An extent in the making, and then on its way out: its header, and clusters as they were read.
 final class PackedExtent: @unchecked Sendable {
   /// The header at the start, then clusters of 64 KiB.
-  let buffer = Buffer(
-    capacity: Format.extentHeaderSize + Format.slotsPerExtent * Format.clusterSize)
+  let buffer: Buffer
   private(set) var slots: [Slot] = []
   /// What of the buffer belongs in the archive, header first.
   private(set) var ranges: [Range<Int>] = []
   private var used = 0
 
-  fileprivate init() {}
+  fileprivate init() throws {
+    buffer = try Buffer(
+      capacity: Format.extentHeaderSize + Format.slotsPerExtent * Format.clusterSize)
+  }
 
   fileprivate func clear() {
     slots.removeAll(keepingCapacity: true)
@@ -70,9 +72,9 @@ final class ExtentQueue: @unchecked Sendable {
   /// - Parameters:
   ///   - uuid: of the archive.
   ///   - count: extents in memory, about 3.7 MiB each.
-  init(uuid: UUID, count: Int = 4) {
+  init(uuid: UUID, count: Int = 4) throws {
     self.uuid = uuid
-    free = Channel((0..<count).map { _ in PackedExtent() }, isStack: true)
+    free = try Channel((0..<count).map { _ in try PackedExtent() }, isStack: true)
   }
 
   // MARK: The side that makes
@@ -80,8 +82,8 @@ final class ExtentQueue: @unchecked Sendable {
   /// Runs `body`, which makes extents, on a thread of its own, and ends the queue with its result.
   /// The last extent is only handed over when all has gone well: without it an archive is never
   /// taken for a whole one.
-  func fill(_ body: @escaping @Sendable () throws -> Void) {
-    _ = Thread { [self] in
+  func fill(_ body: @escaping @Sendable () throws -> Void) throws {
+    _ = try Thread { [self] in
       // That a server or a producer goes away is a failure; that the reader of the output does, in
       // another thread, ends the process.
       SignalMask.ignoreBrokenPipes()

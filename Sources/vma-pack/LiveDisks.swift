@@ -24,7 +24,7 @@ private final class DescriptorEvents: EventBytes {
   func isAtEnd() throws -> Bool {
     // A producer that waits for us before it closes its end has still told everything.
     guard descriptor.isReadable(within: 10_000) else { return true }
-    return try descriptor.read(into: Buffer(capacity: 1), 0..<1) == 0
+    return try descriptor.read(into: try Buffer(capacity: 1), 0..<1) == 0
   }
 }
 
@@ -57,7 +57,7 @@ final class LiveDisks: @unchecked Sendable {
     guard !Descriptor.standardInput.isTerminal else {
       throw Failure(.usage, "--events reads a stream, and standard input is a terminal")
     }
-    input = EventInput(DescriptorEvents(.standardInput), name: name)
+    input = try EventInput(DescriptorEvents(.standardInput), name: name)
     while !input.grammar.hasBegun { _ = try input.next() }
 
     let grammar = input.grammar
@@ -88,7 +88,7 @@ final class LiveDisks: @unchecked Sendable {
 
   /// Takes the rest of the stream.
   func pack(into queue: ExtentQueue) throws {
-    let engine = CopyBeforeWrite(
+    let engine = try CopyBeforeWrite(
       input, sources: sources, queue: queue, answer: answers.map(Self.writer),
       directory: directory)
     self.engine = engine

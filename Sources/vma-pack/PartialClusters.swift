@@ -35,17 +35,18 @@ final class PartialClusters {
   private var freePlaces: [Int]
   private var held: [Key: Held] = [:]
   private var spills: [UInt8: Spill] = [:]
-  private let mapBuffer = Buffer(capacity: 16)
+  private let mapBuffer: Buffer
   private let deviceClusters: [UInt8: UInt64]
 
   /// - Parameters:
   ///   - sizes: of each device, in clusters, where a bit for each of them is not too much.
   ///   - directory: of the files, see `Descriptor.temporary`.
   ///   - heldCount: clusters in memory.
-  init(sizes: [UInt8: UInt64], directory: String?, heldCount: Int = 128) {
+  init(sizes: [UInt8: UInt64], directory: String?, heldCount: Int = 128) throws {
+    mapBuffer = try Buffer(capacity: 16)
     deviceClusters = sizes
     self.directory = directory
-    memory = Buffer(capacity: heldCount * Format.clusterSize)
+    memory = try Buffer(capacity: heldCount * Format.clusterSize)
     freePlaces = (0..<heldCount).map { $0 * Format.clusterSize }
   }
 

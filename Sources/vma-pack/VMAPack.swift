@@ -114,9 +114,9 @@ struct VMAPack: Filter {
     // The header is on its way before any data is read: who restores may wait for it.
     try stream.write(header: headerBytes)
 
-    let queue = ExtentQueue(uuid: uuid)
+    let queue = try ExtentQueue(uuid: uuid)
     let packer = Packer(sources: disks.map { ($0.device.id, $0.source) }, queue: queue)
-    queue.fill {
+    try queue.fill {
       if let live { try live.pack(into: queue) } else { try packer.run() }
     }
     var clusterCount = 0
@@ -290,7 +290,7 @@ private final class PackedStream {
 
   func write(header: [UInt8]) throws {
     if let compressor {
-      let buffer = Buffer(capacity: header.count)
+      let buffer = try Buffer(capacity: header.count)
       buffer.copy(header, to: 0)
       try compressor.write(buffer, 0..<header.count)
       try compressor.flush()

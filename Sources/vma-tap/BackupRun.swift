@@ -140,7 +140,7 @@ final class BackupRun: @unchecked Sendable {
       try jobs.addNodes(client, serverPath: server.path.string)
       let snapshots = try fleece?.insert(client)
       // Before the transaction, so that the pipe behind can never be what its answer waits for.
-      writer.start(configs: configs, time: Host.now)
+      try writer.start(configs: configs, time: Host.now)
       try jobs.start(client, snapshots: snapshots, schema: schema)
     } catch let error as QMPError {
       throw Failure(.general, "QEMU does not start the backup: \(error.desc)")

@@ -69,10 +69,18 @@ final class EventQueue: @unchecked Sendable {
   ///
   /// - Returns: nil when nothing is written any more: what comes is to be dropped.
   func buffer() -> Buffer? {
-    monitor.lock()
-    defer { monitor.unlock() }
-    guard waitForRoom(Cluster.capacity) else { return nil }
-    return free.popLast() ?? Buffer(capacity: Cluster.capacity)
+    do throws(Failure) {
+      monitor.lock()
+      defer { monitor.unlock() }
+      guard waitForRoom(Cluster.capacity) else { return nil }
+      if let buffer = free.popLast() { return buffer }
+      return try Buffer(capacity: Cluster.capacity)
+    } catch {
+      // The guest must not hear of it: the backup fails, and its writes are dropped.
+      discard()
+      mailbox.post(.outputFailed(error))
+      return nil
+    }
   }
 
   /// Gives back a buffer that is not needed after all.

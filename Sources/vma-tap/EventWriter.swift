@@ -36,9 +36,9 @@ final class EventWriter: @unchecked Sendable {
   /// Writes the head, and from then on what the queue gives.
   ///
   /// - Parameter time: the instant of the backup, in seconds since 1970.
-  func start(configs: [Config], time: Int64) {
+  func start(configs: [Config], time: Int64) throws {
     isAtEnd = false
-    _ = Thread { [self] in
+    _ = try Thread { [self] in
       do {
         try writeHead(configs, time)
         while let batch = queue.next(atMost: Self.batchSize) {
@@ -123,7 +123,7 @@ final class EventWriter: @unchecked Sendable {
     for event in batch {
       switch event {
       case .zeros(let device, let offset, let length, let isOfGuest):
-        let buffer = Buffer(capacity: StreamFormat.headerSize)
+        let buffer = try Buffer(capacity: StreamFormat.headerSize)
         let header = header(
           .zeros, device: device, offset: offset, length: length, isOfGuest: isOfGuest)
         buffer.copy(header, to: 0)

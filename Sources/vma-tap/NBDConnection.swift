@@ -56,9 +56,10 @@ struct NBDConnection {
   private let queue: EventQueue
   private let mailbox: Mailbox
   /// For all that is no data, and for data that is dropped.
-  private let scratch = Buffer(capacity: Format.clusterSize)
+  private let scratch: Buffer
 
-  init(_ socket: Descriptor, _ targets: [Target], _ queue: EventQueue, _ mailbox: Mailbox) {
+  init(_ socket: Descriptor, _ targets: [Target], _ queue: EventQueue, _ mailbox: Mailbox) throws {
+    scratch = try Buffer(capacity: Format.clusterSize)
     self.socket = socket
     self.targets = targets
     self.queue = queue

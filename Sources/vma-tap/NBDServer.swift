@@ -101,7 +101,7 @@ final class NBDServer: Sendable {
       throw Failure(.cannotCreate, path.string, error)
     }
     if let user, user != Host.userID { directory.give(to: user) }
-    _ = Thread { [self] in
+    _ = try Thread { [self] in
       while true {
         guard let socket = try? listener.accept() else {
           // Out of descriptors, perhaps: nothing here must end the run.
@@ -109,9 +109,15 @@ final class NBDServer: Sendable {
           continue
         }
         connections.withLock { $0 += 1 }
-        _ = Thread { [self] in
-          NBDConnection(socket, targets, queue, mailbox).run()
+        do {
+          let connection = try NBDConnection(socket, targets, queue, mailbox)
+          _ = try Thread { [self] in
+            connection.run()
+            connections.withLock { $0 -= 1 }
+          }
+        } catch {
           connections.withLock { $0 -= 1 }
+          mailbox.post(.targetFailed(error as? Failure ?? Failure(.general, "\(error)")))
         }
       }
     }

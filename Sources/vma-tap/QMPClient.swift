@@ -52,7 +52,7 @@ final class QMPClient: @unchecked Sendable {
     var lines: LineReader
     do {
       socket = try Descriptor.connect(to: FilePath(path))
-      lines = LineReader(socket)
+      lines = try LineReader(socket)
       guard socket.isReadable(within: patience) else {
         throw Failure(
           .noInput, "\(path): no greeting; the monitor is busy with another client or is not QMP")
@@ -68,7 +68,7 @@ final class QMPClient: @unchecked Sendable {
     guard let greeting = try? lines.next(),
       (try? JSONDecoder().decode(Greeting.self, from: greeting)) != nil
     else { throw Failure(.noInput, "\(path): is no QMP monitor") }
-    _ = Thread { [self, lines] in read(lines) }
+    _ = try Thread { [self, lines] in read(lines) }
     do {
       try execute("qmp_capabilities")
     } catch {
@@ -171,12 +171,13 @@ private struct LineReader: Sendable {
   private static let longestLine = 16 << 20
 
   private let socket: Descriptor
-  private let buffer = Buffer(capacity: 1 << 16)
+  private let buffer: Buffer
   private var bytes: [UInt8] = []
   private var searched = 0
 
-  init(_ socket: Descriptor) {
+  init(_ socket: Descriptor) throws {
     self.socket = socket
+    buffer = try Buffer(capacity: 1 << 16)
   }
 
   /// - Returns: nil at the end.

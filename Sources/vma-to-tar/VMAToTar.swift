@@ -158,7 +158,7 @@ struct VMAToTar: Filter {
   private func stream(
     _ disks: [TarMembers.Disk], _ input: Input, _ reader: ArchiveReader, to tar: TarWriter
   ) throws {
-    let reorder = StreamReorder(reader, devices: disks.map(\.device), directory: tmpdir)
+    let reorder = try StreamReorder(reader, devices: disks.map(\.device), directory: tmpdir)
     for disk in disks {
       if isSparse || disk.device.isVMState {
         guard let whole = try reorder.collect(disk.device) else { break }

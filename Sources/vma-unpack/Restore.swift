@@ -178,7 +178,7 @@ final class Restore {
   }
 
   private func salvage() throws {
-    let salvager = SalvageReader(reader)
+    let salvager = try SalvageReader(reader)
     // Opened now, so that a directory that cannot be written stops the run before it begins.
     let maps = try options.lost.map { try OutputDirectory($0) }
     var mapFiles: [(device: Device, file: PendingFile)] = []

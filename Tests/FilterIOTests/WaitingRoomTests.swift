@@ -13,7 +13,7 @@ import VMA
   func dataComesBack(canPunch: Bool, seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
     let room = try WaitingRoom(directory: "/tmp", canPunch: canPunch)
-    let buffer = Buffer(capacity: 4 * Format.clusterSize)
+    let buffer = try Buffer(capacity: 4 * Format.clusterSize)
     var waiting: [(run: DataRun, fill: UInt8)] = []
     var size = 0
     var largest = 0
@@ -57,7 +57,7 @@ import VMA
     func next() throws -> Extent? {
       guard !extents.isEmpty else { return nil }
       let (header, data) = extents.removeFirst()
-      let extent = Extent()
+      let extent = try Extent()
       extent.header = header
       extent.buffer.copy(data, to: 0)
       try census.record(header)
@@ -128,7 +128,7 @@ import VMA
 
     let source = Extents(
       ArchiveHeader(uuid: UUID(0), creationTime: 0, configs: [], devices: devices), extents)
-    let reorder = StreamReorder(source, devices: devices, directory: "/tmp")
+    let reorder = try StreamReorder(source, devices: devices, directory: "/tmp")
     for device in devices {
       if seed % 2 == 0 && device.id != 7 {
         #expect(try reorder.stream(device, to: Collector()).bytes == expected[device.id])

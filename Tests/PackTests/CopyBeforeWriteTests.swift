@@ -229,17 +229,17 @@ private final class World: EventBytes {
 @Suite struct CopyBeforeWriteTests {
   /// What the archive says of each disk.
   private func pack(_ world: World, answers: Bool) throws -> [UInt8: [UInt8]] {
-    let input = EventInput(world, name: "stream")
+    let input = try EventInput(world, name: "stream")
     while !input.grammar.hasBegun { _ = try input.next() }
-    let queue = ExtentQueue(uuid: UUID(1), count: 8)
+    let queue = try ExtentQueue(uuid: UUID(1), count: 8)
     let sources = Dictionary(
       uniqueKeysWithValues: world.disks.filter(\.isCopied).map { ($0.id, $0 as any CopySource) })
-    let engine = CopyBeforeWrite(
+    let engine = try CopyBeforeWrite(
       input, sources: sources, queue: queue, answer: answers ? { world.take($0) } : nil,
       directory: "/tmp")
     // On this thread: the world is not made for more than one.
     try engine.run()
-    queue.fill {}
+    try queue.fill {}
 
     var images = Dictionary(
       uniqueKeysWithValues: world.disks.map {

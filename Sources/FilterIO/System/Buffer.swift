@@ -2,6 +2,7 @@
 
 internal import CLinux
 internal import Glibc
+internal import SystemPackage
 
 /// A page-aligned piece of memory that is allocated once and used again and again.
 ///
@@ -10,21 +11,36 @@ internal import Glibc
 @safe public final class Buffer: @unchecked Sendable {
   public let capacity: Int
   private let base: UnsafeMutableRawPointer
+  private let isMapped: Bool
 
   /// - Parameter capacity: bytes, all zero at first; untouched pages take no memory.
-  public init(capacity: Int) {
+  /// - Throws: status 1 if the system has no memory left for this process.
+  public init(capacity: Int) throws(Failure) {
     self.capacity = capacity
     guard
       let base = unsafe mmap(
         nil, max(capacity, 1), PROT_READ | PROT_WRITE,
         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
       unsafe base != MAP_FAILED
-    else { fatalError("out of memory") }
+    else {
+      throw Failure(
+        .general, "cannot allocate \(ByteCount(UInt64(capacity)))", Errno(rawValue: errno))
+    }
     unsafe self.base = unsafe base
+    isMapped = true
   }
 
+  private init(static base: UnsafeMutableRawPointer, capacity: Int) {
+    self.capacity = capacity
+    unsafe self.base = unsafe base
+    isMapped = false
+  }
+
+  /// 1 MiB of zeros, to be read only. They are part of the program, so they are always there.
+  public static let zeros = unsafe Buffer(static: linux_zeros(), capacity: Int(linux_zeros_size))
+
   deinit {
-    unsafe munmap(base, max(capacity, 1))
+    if isMapped { unsafe munmap(base, max(capacity, 1)) }
   }
 
   private func check(_ range: Range<Int>) {

@@ -10,10 +10,12 @@ public import SystemPackage
   public private(set) var input: Descriptor?
   public let output: Descriptor
   private let messages: Descriptor
+  private let message: Buffer
   private var process = pid_t()
 
   /// Starts a program, found by `PATH`.
   public init(_ arguments: [String], name: String) throws(Errno) {
+    do { message = try Buffer(capacity: 4096) } catch { throw .noMemory }
     let toChild = try Self.pipe(name)
     let fromChild = try Self.pipe(name)
     let errors = try Self.pipe(name)
@@ -55,12 +57,11 @@ public import SystemPackage
   ///
   /// - Returns: nil where it ended well, otherwise what it said, or how it ended.
   public func wait() -> String? {
-    let buffer = Buffer(capacity: 4096)
-    let count = (try? messages.read(into: buffer, 0..<buffer.capacity)) ?? 0
+    let count = (try? messages.read(into: message, 0..<message.capacity)) ?? 0
     var status: Int32 = 0
     while unsafe waitpid(process, &status, 0) < 0, errno == EINTR {}
     guard status != 0 else { return nil }
-    let text = buffer.withBytes(0..<count) { bytes in
+    let text = message.withBytes(0..<count) { bytes in
       String(decoding: bytes.indices.map { bytes[$0] }, as: UTF8.self)
     }
     let line = text.split(whereSeparator: \.isNewline).first.map(String.init)

@@ -2,6 +2,7 @@
 
 internal import CLinux
 internal import Glibc
+internal import SystemPackage
 
 /// A plain thread.
 @safe public final class Thread: @unchecked Sendable {
@@ -13,7 +14,9 @@ internal import Glibc
   private var handle = pthread_t()
 
   /// Starts a thread.
-  public init(_ body: @escaping @Sendable () -> Void) {
+  ///
+  /// - Throws: status 1 if the system has none left for this process.
+  public init(_ body: @escaping @Sendable () -> Void) throws(Failure) {
     let start = unsafe Unmanaged.passRetained(Start(body))
     let code = unsafe pthread_create(
       &handle, nil,
@@ -22,7 +25,10 @@ internal import Glibc
         unsafe Unmanaged<Start>.fromOpaque(argument).takeRetainedValue().body()
         return nil
       }, start.toOpaque())
-    guard code == 0 else { fatalError("cannot start a thread") }
+    guard code == 0 else {
+      unsafe start.release()
+      throw Failure(.general, "cannot start a thread", Errno(rawValue: code))
+    }
   }
 
   /// Waits until the thread has ended; once.
