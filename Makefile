@@ -16,7 +16,7 @@ RELEASE = -c release --static-swift-stdlib -Xswiftc -use-ld=lld \
 	-Xlinker --gc-sections -Xlinker --icf=all
 SWIFT_SOURCES = Package.swift Sources Tests
 SHELL_SCRIPTS = .ci/run scripts/install-packages scripts/demo scripts/make-guest \
-	scripts/guest-init
+	scripts/guest-init scripts/get-qemu
 
 .PHONY: all help release demo check test bench install uninstall completions format lint clean
 

@@ -93,7 +93,7 @@ let package = Package(
       dependencies: ["vma-pack", "vma-unpack", "vma-cat", "vma-to-tar", "vma-tap"],
       exclude: ["Golden"]),
     .testTarget(
-      name: "TapTests", dependencies: ["vma-pack", "vma-tap", "vma-unpack"],
+      name: "TapTests", dependencies: ["TestSupport", "vma-pack", "vma-tap", "vma-unpack"],
       exclude: ["Programs"]),
   ],
   swiftLanguageModes: [.v6]

@@ -2,6 +2,7 @@
 
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
 /// What the guest saw of its own writes.
@@ -44,6 +45,7 @@ final class Machine {
   /// Where the tap makes its socket: empty after each run.
   let temporary: String
   private let root: String
+  private let release: QEMU
   private var qemu: Child?
 
   /// 24 MiB with a hole and zeros, and a size that is no multiple of a cluster.
@@ -51,7 +53,11 @@ final class Machine {
   /// - Parameters:
   ///   - format: of the files of both disks, or in a system of disk b.
   ///   - megabytes: of disk a, where a backup has to take its time.
-  init(_ kind: Kind = .daemon, format: String = "raw", megabytes: Int = 24) throws {
+  ///   - qemu: whose programs run it, and are first in the path of its scripts.
+  init(
+    _ kind: Kind = .daemon, format: String = "raw", megabytes: Int = 24, qemu: QEMU = .current
+  ) throws {
+    release = qemu
     var template = Array("/tmp/vma-tap-test.XXXXXX".utf8CString)
     try #require(mkdtemp(&template) != nil)
     root = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -92,7 +98,7 @@ final class Machine {
       try sh("qemu-img convert -O qcow2 b.raw b.qcow2")
       (arguments, socket) = (Self.linux(onError: onError), "vm.qmp")
     }
-    qemu = try Child(arguments, in: path, temporary: temporary)
+    qemu = try Child(arguments, in: path, temporary: temporary, qemu: release)
     for _ in 0..<200 where !FileManager.default.fileExists(atPath: "\(path)/\(socket)") {
       usleep(20_000)
     }
@@ -162,7 +168,7 @@ final class Machine {
   func sh(
     _ script: String, atMost seconds: Int = 60
   ) throws -> (status: Int32, output: String, errors: String) {
-    let child = try Child(["bash", "-c", script], in: path, temporary: temporary)
+    let child = try Child(["bash", "-c", script], in: path, temporary: temporary, qemu: release)
     child.closeInput()
     return child.finish(atMost: seconds)
   }
@@ -200,7 +206,7 @@ final class Machine {
       [
         Programs.python, Programs.directory + "/guest.py", "guest.nbd", "\(seed)", "\(pause)",
         "guest.json", "a", "b",
-      ], in: path, temporary: temporary)
+      ], in: path, temporary: temporary, qemu: release)
     _ = guest.readSome()
     do { try body() } catch {
       guest.closeInput()

@@ -2,6 +2,7 @@
 
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
 /// The programs of these tests, and what they need.
@@ -53,14 +54,17 @@ final class Child {
   private let input = Pipe()
   private let errors: String
 
-  init(_ arguments: [String], in directory: String, temporary: String) throws {
+  init(
+    _ arguments: [String], in directory: String, temporary: String, qemu: QEMU = .current
+  ) throws {
     errors = directory + "/stderr-\(UInt32.random(in: 0 ... .max))"
     _ = FileManager.default.createFile(atPath: errors, contents: nil)
     process.executableURL = URL(fileURLWithPath: Programs.python)
     process.arguments = [Programs.directory + "/start.py"] + arguments
     process.currentDirectoryURL = URL(fileURLWithPath: directory)
     var environment = ProcessInfo.processInfo.environment
-    environment["PATH"] = Programs.tools + ":" + (environment["PATH"] ?? "/usr/bin:/bin")
+    let path = environment["PATH"] ?? "/usr/bin:/bin"
+    environment["PATH"] = Programs.tools + ":" + qemu.path(before: path)
     environment["TMPDIR"] = temporary
     environment["P"] = Programs.directory
     process.environment = environment

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import TestSupport
+import Testing
+
+@Suite("Each QEMU that live tests can choose", .serialized)
+struct VersionTests {
+  @Test(arguments: QEMU.allCases)
+  func `D: a backup of its disks is exact`(qemu: QEMU) throws {
+    let version = try #require(qemu.version, "\(qemu.reasonUnavailable ?? "not installed")")
+    for kind in [Machine.Kind.daemon, .still] {
+      let machine = try Machine(kind, qemu: qemu)
+      try machine.keepBases()
+      let found = try machine.sh("\(Programs.python) $P/qmp.py vm.qmp query-version").output
+      let parts = version.split(separator: ".")
+      #expect(found.contains("\"minor\": \(parts[1]), \"major\": \(parts[0])"), "\(found)")
+      let run = try machine.sh("vma-tap --qmp vm.qmp > events")
+      #expect(run.status == 0 && run.errors == "", "\(run.errors)")
+      let names = if case .daemon = kind { ("a", "b") } else { ("drive-scsi0", "drive-virtio1") }
+      #expect(try machine.check("events", seed: "-", a: names.0, b: names.1).ended)
+      try machine.expectNothingLeft()
+    }
+  }
+}
