@@ -165,7 +165,7 @@ _vma-tap() {
     local -a repeating_flags=()
     local -a non_repeating_flags=(--list -l --quiet -q --verbose -v --version -h --help)
     local -a repeating_options=(-d --device -c --config)
-    local -a non_repeating_options=(--qmp --fleece --progress)
+    local -a non_repeating_options=(--qmp --tmpdir --progress)
     __vma-tap_offer_flags_options 0
 
     # Offer option value completions
@@ -181,7 +181,7 @@ _vma-tap() {
         __vma-tap_add_completions -f
         return
         ;;
-    '--fleece')
+    '--tmpdir')
         __vma-tap_add_completions -d
         return
         ;;

@@ -38,7 +38,6 @@ final class BackupRun: @unchecked Sendable {
   private let mailbox: Mailbox
   private var client: QMPClient
   private let jobs: Jobs
-  private let fleece: Fleece?
   private let targets: [Target]
   private let queue: EventQueue
   private let server: NBDServer
@@ -55,16 +54,13 @@ final class BackupRun: @unchecked Sendable {
 
   init(
     monitorPath: String, client: QMPClient, mailbox: Mailbox, disks: [Disk], configs: [Config],
-    fleeceDirectory: String?, output: Descriptor
+    output: Descriptor
   ) throws {
     self.monitorPath = monitorPath
     self.client = client
     self.mailbox = mailbox
     self.configs = configs
     jobs = Jobs(disks)
-    fleece = try fleeceDirectory.map { [jobs] in
-      try Fleece(client, disks, in: $0, prefix: jobs.prefix)
-    }
     let devices = disks.enumerated().map { index, disk in
       Device(id: UInt8(index + 1), name: Array(disk.name.utf8), size: disk.size)
     }
@@ -138,10 +134,9 @@ final class BackupRun: @unchecked Sendable {
   private func start(_ schema: Schema?) throws {
     do {
       try jobs.addNodes(client, serverPath: server.path.string)
-      let snapshots = try fleece?.insert(client)
       // Before the transaction, so that the pipe behind can never be what its answer waits for.
       try writer.start(configs: configs, time: Host.now)
-      try jobs.start(client, snapshots: snapshots, schema: schema)
+      try jobs.start(client, schema: schema)
     } catch let error as QMPError {
       throw Failure(.general, "QEMU does not start the backup: \(error.desc)")
     }
@@ -156,9 +151,7 @@ final class BackupRun: @unchecked Sendable {
       case .queueIsFull:
         pauseCount += 1
         try jobs.pause(client, true)
-        queue.admitAll(fleece != nil)
       case .queueIsLow:
-        queue.admitAll(false)
         try jobs.pause(client, false)
       case .connectionLost: throw QMPLost()
       case .shutdown: throw Failure(.inputOutput, "QEMU is shut down")
@@ -179,8 +172,7 @@ final class BackupRun: @unchecked Sendable {
       guard state.isConcluded else { continue }
       // Where one job fails, its peers are cancelled: theirs is not the error to tell.
       if let error = state.error, error != "Operation canceled" {
-        let reason = fleece?.reason(of: error) ?? "QEMU's job has failed: \(error)"
-        throw Failure(.inputOutput, "\(disk.device): \(reason)")
+        throw Failure(.inputOutput, "\(disk.device): QEMU's job has failed: \(error)")
       }
     }
     guard states.count == jobs.disks.count, states.allSatisfy(\.isConcluded) else { return false }

@@ -48,7 +48,6 @@ final class EventQueue: @unchecked Sendable {
   private var free: [Buffer] = []
   private var isFinished = false
   private var isDiscarding = false
-  private var admitsAll = false
 
   /// Whether the rest is dropped, or has been.
   var isDiscarded: Bool {
@@ -158,18 +157,6 @@ final class EventQueue: @unchecked Sendable {
     monitor.wakeAll()
   }
 
-  /// Lets what is on its way come in beyond the limit, or no longer.
-  ///
-  /// That is little where the jobs are paused and no write of the guest comes here. Were it kept
-  /// waiting for the reader of the stream, then so would all in QEMU that waits for requests to end,
-  /// such as a guest that resets its disk.
-  func admitAll(_ isAdmitting: Bool) {
-    monitor.lock()
-    admitsAll = isAdmitting
-    monitor.wakeAll()
-    monitor.unlock()
-  }
-
   /// No more will be appended.
   func finish() {
     monitor.lock()
@@ -192,7 +179,7 @@ final class EventQueue: @unchecked Sendable {
   // MARK: With the lock held
 
   private func waitForRoom(_ count: Int) -> Bool {
-    while !isDiscarding, !admitsAll, used + count > limit { monitor.wait() }
+    while !isDiscarding, used + count > limit { monitor.wait() }
     guard !isDiscarding else { return false }
     used += count
     checkMarks()

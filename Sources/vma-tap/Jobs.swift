@@ -29,9 +29,6 @@ struct Jobs {
   /// Small requests, and few: what a write of the guest may have to wait behind. Half a megabyte,
   /// where the default is 64 MiB.
   private static let performance: JSON = ["max-workers": 2, "max-chunk": 262144]
-  /// For a job that reads a snapshot, single clusters. For more at a time, QEMU 7.2 may find holes
-  /// where the snapshot has none: those of the disk as it is now, which the guest has just made.
-  private static let snapshotPerformance: JSON = ["max-workers": 8, "max-chunk": 65536]
 
   let disks: [Disk]
   /// What the names of this run begin with.
@@ -104,31 +101,21 @@ struct Jobs {
   }
 
   /// Starts the backup of all disks, of one instant.
-  ///
-  /// - Parameter snapshots: where each disk is read, if that is not the disk itself.
-  func start(_ client: QMPClient, snapshots: [String]?, schema: Schema?) throws {
+  func start(_ client: QMPClient, schema: Schema?) throws {
     let knowsFailing = schema?.has("on-cbw-error", in: "blockdev-backup") ?? false
-    if let snapshots {
-      return try start(
-        client, snapshots, breaksSnapshot: knowsFailing, limits: Self.snapshotPerformance)
-    }
-    let devices = disks.map(\.device)
     let knowsPerformance = schema?.has("x-perf", in: "blockdev-backup") ?? true
     do {
       try start(
-        client, devices, breaksSnapshot: knowsFailing,
-        limits: knowsPerformance ? Self.performance : nil)
+        client, breaksSnapshot: knowsFailing, limits: knowsPerformance ? Self.performance : nil)
     } catch let error as QMPError where knowsPerformance && error.desc.contains("x-perf") {
-      try start(client, devices, breaksSnapshot: knowsFailing, limits: nil)
+      try start(client, breaksSnapshot: knowsFailing, limits: nil)
     }
   }
 
-  private func start(
-    _ client: QMPClient, _ sources: [String], breaksSnapshot: Bool, limits: JSON?
-  ) throws {
-    let actions = sources.enumerated().map { index, source -> JSON in
+  private func start(_ client: QMPClient, breaksSnapshot: Bool, limits: JSON?) throws {
+    let actions = disks.enumerated().map { index, disk -> JSON in
       var job: [String: JSON] = [
-        "job-id": .string(jobID(index)), "device": .string(source),
+        "job-id": .string(jobID(index)), "device": .string(disk.device),
         "target": .string(nodeName(index)), "sync": "full",
         // A job that has ended stays until its end has been seen.
         "auto-dismiss": false,
@@ -164,15 +151,14 @@ struct Jobs {
   /// - Returns: whether nothing is.
   func clear(_ client: QMPClient) throws -> Bool {
     let nodes = try client.execute("query-named-block-nodes", returning: [Node].self)
-      .compactMap(\.nodeName).filter { $0.hasPrefix(prefix) }
-    try Fleece.releaseGuest(client, prefix, nodes: nodes)
+      .compactMap(\.nodeName).filter { $0.hasPrefix(prefix + "n") }
     let states = try states(client)
     for state in states {
       // A job on its way to its end refuses either; the next step will find it there.
       try client.attempt(
         state.isConcluded ? "job-dismiss" : "job-cancel", ["id": .string(state.id)])
     }
-    guard states.isEmpty, try Fleece.clear(client, prefix, nodes: nodes) else { return false }
+    guard states.isEmpty else { return false }
     // Last: it is these that lead to a run that was killed.
     for node in nodes { try client.attempt("blockdev-del", ["node-name": .string(node)]) }
     return nodes.isEmpty

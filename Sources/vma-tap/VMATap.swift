@@ -12,7 +12,7 @@ struct VMATap: Filter {
     abstract: "Tell the disks of a running QEMU, as they are at one instant, as a stream.",
     usage: """
       vma-tap --qmp SOCKET [-d DEVICE[=NAME]]... [-c [NAME=]FILE]...
-              [--fleece DIR] > events
+              [--tmpdir DIR] > events
       vma-tap --qmp SOCKET --list
       """,
     discussion: """
@@ -40,7 +40,12 @@ struct VMATap: Filter {
 
   @Option(
     help: ArgumentHelp(
-      "Keep old data in scratch files here; no write waits.", valueName: "dir"),
+      "Buffer old data in an unlinked file in DIR.", valueName: "dir"),
+    completion: .directory)
+  var tmpdir: String?
+
+  @Option(
+    help: ArgumentHelp("Deprecated; use --tmpdir.", valueName: "dir", visibility: .hidden),
     completion: .directory)
   var fleece: String?
 
@@ -50,11 +55,14 @@ struct VMATap: Filter {
   @OptionGroup var common: CommonOptions
 
   func filter() throws {
-    guard !list || device.isEmpty && config.isEmpty && fleece == nil else {
-      throw Failure(.usage, "--list goes with none of --device, --config and --fleece")
+    guard !list || device.isEmpty && config.isEmpty && tmpdir == nil && fleece == nil else {
+      throw Failure(.usage, "--list goes with none of --device, --config and --tmpdir")
     }
     if !list, Descriptor.standardOutput.isTerminal {
       throw Failure(.usage, "standard output is a terminal; vma-pack --events reads the stream")
+    }
+    if fleece != nil {
+      Console.warn("--fleece is deprecated and means --tmpdir; QEMU's block graph stays as it is")
     }
     let configs = try ConfigFiles.read(config)
     guard configs.count <= StreamFormat.maximumConfigCount else {
@@ -79,7 +87,7 @@ struct VMATap: Filter {
     Progress.current.expect(total)
     let run = try BackupRun(
       monitorPath: qmp, client: client, mailbox: mailbox, disks: disks, configs: configs,
-      fleeceDirectory: fleece, output: .standardOutput)
+      output: .standardOutput)
     try run.run()
     if common.verbose {
       let count = "\(disks.count) \(disks.count == 1 ? "disk" : "disks")"

@@ -2,20 +2,12 @@
 
 internal import CLinux
 internal import Glibc
-public import SystemPackage
 
 /// What a tool asks of the process around it.
 public enum Host {
   public static func environment(_ name: String) -> String? {
     guard let value = unsafe getenv(name) else { return nil }
     return unsafe String(cString: value)
-  }
-
-  /// The path from the root of what is at a path.
-  public static func absolutePath(_ path: String) throws(Errno) -> FilePath {
-    guard let resolved = unsafe realpath(path, nil) else { throw Errno(rawValue: errno) }
-    defer { unsafe free(resolved) }
-    return unsafe FilePath(platformString: resolved)
   }
 
   /// Takes the places of standard descriptors that are closed, so that no file we open gets one of
