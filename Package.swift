@@ -84,6 +84,12 @@ let package = Package(
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
     .testTarget(name: "VMATests", dependencies: ["MD5", "TestSupport", "VMA"]),
     .testTarget(name: "FilterIOTests", dependencies: ["FilterIO", "TestSupport", "VMA"]),
+    .testTarget(
+      name: "OptionTests",
+      dependencies: [
+        "FilterIO", "TestSupport", "vma-cat", "vma-pack", "vma-tap", "vma-to-tar", "vma-unpack",
+        argumentParser,
+      ]),
     .testTarget(name: "NBDTests", dependencies: ["vma-pack", "vma-unpack", "vma-cat"]),
     .testTarget(
       name: "PackTests",

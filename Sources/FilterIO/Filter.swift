@@ -55,7 +55,8 @@ extension Filter {
     }
     let command: Self
     do {
-      command = try parseAsRoot() as? Self ?? { throw CleanExit.helpRequest() }()
+      let words = try OptionWords(of: Self.self).separate(Array(CommandLine.arguments.dropFirst()))
+      command = try parseAsRoot(words) as? Self ?? { throw CleanExit.helpRequest() }()
     } catch {
       end(parsing: error)
     }
