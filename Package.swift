@@ -90,13 +90,16 @@ let package = Package(
         "FilterIO", "TestSupport", "vma-cat", "vma-pack", "vma-tap", "vma-to-tar", "vma-unpack",
         argumentParser,
       ]),
-    .testTarget(name: "NBDTests", dependencies: ["vma-pack", "vma-unpack", "vma-cat"]),
+    .testTarget(
+      name: "NBDTests", dependencies: ["TestSupport", "vma-pack", "vma-unpack", "vma-cat"]),
     .testTarget(
       name: "PackTests",
       dependencies: ["ChangedBlocks", "FilterIO", "TestSupport", "VMA", "vma-pack"]),
     .testTarget(
       name: "ToolTests",
-      dependencies: ["vma-pack", "vma-unpack", "vma-cat", "vma-to-tar", "vma-tap"],
+      dependencies: [
+        "TestSupport", "vma-pack", "vma-unpack", "vma-cat", "vma-to-tar", "vma-tap",
+      ],
       exclude: ["Golden"]),
     .testTarget(
       name: "TapTests", dependencies: ["TestSupport", "vma-pack", "vma-tap", "vma-unpack"],

@@ -2,6 +2,7 @@
 
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
 /// A program that serves NBD from a scratch directory, until it is let go.
@@ -15,7 +16,8 @@ final class Server {
     _ dir: Scratch, _ program: String, _ arguments: [String], pidFile: String, uri: String,
     input: Input = .nothing, sourceLocation: SourceLocation
   ) throws {
-    let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+    let path = QEMU.current.path(
+      before: ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin")
     running = try Running(
       program, arguments, in: dir.path, environment: ["PATH": path + ":/usr/sbin:/sbin"],
       input: input)

@@ -5,8 +5,7 @@ import Testing
 
 @Suite(
   "A backup shows all disks at one instant", .serialized,
-  .enabled(
-    if: Programs.hasGuest, "needs qemu-storage-daemon (qemu-system-common) and python3-libnbd"))
+  requires("qemu-storage-daemon", .pythonNBD))
 struct BackupTests {
   @Test(arguments: 0..<5)
   func `ten backups each, while a guest writes to both disks`(group: Int) throws {

@@ -5,9 +5,7 @@ import Testing
 
 @Suite(
   "What a backup costs for each cluster that the guest writes", .serialized,
-  .enabled(
-    if: Programs.hasGuest && Programs.canTrace,
-    "needs qemu-storage-daemon (qemu-system-common), python3-libnbd, nbdkit and strace"))
+  requires("qemu-storage-daemon", .pythonNBD, "nbdkit", .tracing))
 struct CountTests {
   /// Clusters read and written, in whatever file by whatever process.
   private struct Counts: Decodable {

@@ -6,8 +6,7 @@ import Testing
 
 @Suite(
   "Whatever happens to the tap, the guest sees nothing of it", .serialized,
-  .enabled(
-    if: Programs.hasGuest, "needs qemu-storage-daemon (qemu-system-common) and python3-libnbd"))
+  requires("qemu-storage-daemon", .pythonNBD))
 struct FaultTests {
   let machine: Machine
 
@@ -91,7 +90,7 @@ struct FaultTests {
       """, status: 74)
   }
 
-  @Test(.enabled(if: Programs.canMount, "no file system can be mounted on this machine"))
+  @Test(requires(.mounts))
   func `the disk behind vma-pack is full`() throws {
     try expect(
       """

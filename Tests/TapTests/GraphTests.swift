@@ -6,8 +6,7 @@ import Testing
 /// What `--fleece` did in QEMU's block graph is not done any more.
 @Suite(
   "QEMU's block graph stays as it is", .serialized,
-  .enabled(
-    if: Programs.hasGuest, "needs qemu-storage-daemon (qemu-system-common) and python3-libnbd"))
+  requires("qemu-storage-daemon", .pythonNBD))
 struct GraphTests {
   /// Starts a backup through a monitor that logs each command.
   ///

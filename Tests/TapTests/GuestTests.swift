@@ -5,9 +5,7 @@ import Testing
 
 @Suite(
   "A Linux guest that writes all the time", .serialized,
-  .enabled(
-    if: Programs.hasLinux,
-    "needs qemu-system-x86_64, qemu-img, and a guest that scripts/make-guest can make"))
+  requires("qemu-system-x86_64", "qemu-img", .linuxGuest))
 struct GuestTests {
   /// Starts a backup that takes some seconds, and kills the tap in its midst.
   private static let killed = """

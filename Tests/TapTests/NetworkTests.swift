@@ -5,9 +5,7 @@ import Testing
 
 @Suite(
   "A backup through ssh", .serialized,
-  .enabled(
-    if: Programs.hasGuest && Programs.hasSSH,
-    "needs qemu-storage-daemon (qemu-system-common), python3-libnbd, ssh, sshd and zstd"))
+  requires("qemu-storage-daemon", .pythonNBD, .sshServer, "zstd"))
 struct NetworkTests {
   let machine: Machine
 

@@ -5,7 +5,7 @@ import Testing
 
 @Suite(
   "A tap that cannot start says why and leaves nothing", .serialized,
-  .enabled(if: Programs.hasDaemon, "needs qemu-storage-daemon (qemu-system-common)"))
+  requires("qemu-storage-daemon"))
 struct StartTests {
   let machine: Machine
 

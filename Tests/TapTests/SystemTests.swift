@@ -5,7 +5,7 @@ import Testing
 
 @Suite(
   "A whole machine", .serialized,
-  .enabled(if: Programs.hasSystem, "needs qemu-system-x86_64 (qemu-system-x86)"))
+  requires("qemu-system-x86_64"))
 struct SystemTests {
   @Test func `its disks are found, and shown before the guest's writes`() throws {
     let machine = try Machine(.still)

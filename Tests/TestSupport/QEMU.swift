@@ -66,10 +66,20 @@ public enum TestCache {
     .path
 
   public static let path = ProcessInfo.processInfo.environment["TEST_CACHE"] ?? root + "/.build"
+
+  public static let linuxGuest = path + "/guest"
 }
 
 /// A short script of sh that finds something out about the machine.
 public enum Command {
+  /// Administrators' programs count, too.
+  public static func exists(_ program: String) -> Bool {
+    let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+    return (path + ":/usr/sbin:/sbin").split(separator: ":").contains {
+      FileManager.default.isExecutableFile(atPath: "\($0)/\(program)")
+    }
+  }
+
   public static func run(_ script: String) -> (succeeds: Bool, output: String) {
     let process = Process()
     let pipe = Pipe()

@@ -136,7 +136,7 @@ struct CatHoleTests {
     #expect(try dir.allocated("out") <= 4096)
   }
 
-  @Test(requiresLoopDevices())
+  @Test(requires(.loopDevices))
   func `a block device is no file to make holes in`() throws {
     try dir.write(Image.full(Self.image.count, seed: 4), to: "image")
     let device = try LoopDevice("image", in: dir)

@@ -3,18 +3,7 @@
 import Foundation
 import Testing
 
-/// Counts the test as skipped where nbdkit, its Python plugin or libnbd's module is missing.
-private func requiresNBD() -> ConditionTrait {
-  let hasAll: Bool = {
-    guard let dir = try? Scratch() else { return false }
-    let script = "nbdkit --dump-plugin python && /usr/bin/python3 -c 'import nbd'"
-    return (try? dir.sh(script))?.ending == .exit(0)
-  }()
-  return .enabled(
-    if: hasAll, "not installed: nbdkit, nbdkit-plugin-python or python3-libnbd")
-}
-
-@Suite("The nbdkit example: announced writes without QEMU", requiresNBD())
+@Suite("The nbdkit example: announced writes without QEMU", requires(.nbdkitPython, .pythonNBD))
 struct EventExampleTests {
   let dir: Scratch
 

@@ -3,16 +3,6 @@
 import Foundation
 import Testing
 
-/// Counts the test as skipped where no file system can be mounted: sandboxes do not let one.
-private func requiresMounts() -> ConditionTrait {
-  let canMount: Bool = {
-    guard let dir = try? Scratch() else { return false }
-    let script = "mkdir m; unshare --map-root-user --mount mount -t tmpfs -o size=4M none m"
-    return (try? dir.sh(script))?.ending == .exit(0)
-  }()
-  return .enabled(if: canMount, "no file system can be mounted on this machine")
-}
-
 @Suite("Event data waits in bounded memory, then in a file that nobody sees", requires("python3"))
 struct EventMemoryTests {
   let dir: Scratch
@@ -85,7 +75,7 @@ struct EventMemoryTests {
     try dir.expectNames([], in: "wait")
   }
 
-  @Test(requiresMounts()) func `no space for them is 74`() throws {
+  @Test(requires(.mounts)) func `no space for them is 74`() throws {
     try dir.makeDirectory("small")
     try dir.write(EventProducer.script(Self.unfinished), to: "producer.py")
     try dir.write(

@@ -105,7 +105,7 @@ struct PackSourceTests {
     for name in ["a", "b", "c"] { expectSame(try parsed.image(name), image, name) }
   }
 
-  @Test(requiresLoopDevices())
+  @Test(requires(.loopDevices))
   func `a block device`() throws {
     let device = try LoopDevice("disk.img", in: dir)
     try dir.run(.pack, "-o", "a.vma", "d=\(device.path)").succeeds()

@@ -144,7 +144,7 @@ struct UnpackMapTests {
     #expect(try dir.read("target").count == old.count)
   }
 
-  @Test(requiresLoopDevices())
+  @Test(requires(.loopDevices))
   func `a block device`() throws {
     try dir.write(old, to: "image")
     let device = try LoopDevice("image", in: dir)
@@ -158,7 +158,7 @@ struct UnpackMapTests {
     }
   }
 
-  @Test(requiresLoopDevices())
+  @Test(requires(.loopDevices))
   func `a block device that is too small`() throws {
     try dir.write(old.prefix(524_288), to: "image")
     let device = try LoopDevice("image", in: dir)
@@ -166,7 +166,7 @@ struct UnpackMapTests {
     expectSame(try dir.sh("cat \(device.path)").output, Array(old.prefix(524_288)))
   }
 
-  @Test(requiresLoopDevices())
+  @Test(requires(.loopDevices))
   func `a block device in use is 73 unless forced`() throws {
     try dir.write(old, to: "image")
     let device = try LoopDevice("image", in: dir)

@@ -139,11 +139,7 @@ struct UnpackTests {
     }
   }
 
-  /// Tracing is not allowed everywhere.
-  private static let canTrace =
-    (try? Scratch().sh("strace -o /dev/null true"))?.ending == .exit(0)
-
-  @Test(.enabled(if: canTrace, "strace cannot trace here"))
+  @Test(requires(.tracing))
   func `files are synced before they get their names`() throws {
     try dir.sh(
       "strace -f -o log -e trace=file,fsync,fdatasync,syncfs vma-unpack -C out a.vma"

@@ -5,16 +5,13 @@ import Glibc
 import TestSupport
 import Testing
 
+/// Skips a test or a suite if a need is not met.
+func requires(_ needs: Requirement...) -> Requirements { Requirements(needs) }
+
 /// The programs of these tests, and what they need.
 enum Programs {
-  static let directory = root + "/Tests/TapTests/Programs"
-  private static let root =
-    (0..<4).reduce(URL(fileURLWithPath: #filePath)) { url, _ in url.deletingLastPathComponent() }
-    .path
-
-  static let benchmarks =
-    URL(fileURLWithPath: directory).deletingLastPathComponent().deletingLastPathComponent()
-    .deletingLastPathComponent().path + "/Benchmarks"
+  static let directory = TestCache.root + "/Tests/TapTests/Programs"
+  static let benchmarks = TestCache.root + "/Benchmarks"
 
   /// Where the tools lie: beside the test binary.
   static let tools: String = {
@@ -37,9 +34,10 @@ enum Programs {
   static let hasDaemon = has("command -v qemu-storage-daemon")
   static let hasSystem = has("command -v qemu-system-x86_64")
   /// The guest of scripts/make-guest, which is made here where it is not there yet.
-  static let linux = root + "/.build/guest"
+  static let linux = TestCache.linuxGuest
   static let hasLinux =
-    hasSystem && has("command -v qemu-img") && has("'\(root)/scripts/make-guest' '\(linux)'")
+    hasSystem && has("command -v qemu-img")
+    && has("'\(TestCache.root)/scripts/make-guest' '\(linux)'")
   static let hasGuest = hasDaemon && has("\(python) -c 'import nbd'")
   static let canTrace = has("command -v nbdkit && strace -o /dev/null true")
   static let canMount = has(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import TestSupport
 import Testing
 
 /// A directory of its own for one test, where the tools run and whose files are gone afterwards.
@@ -29,7 +30,7 @@ final class Scratch: Sendable {
   /// A small environment that is the same everywhere: the C locale, no epoch, times in UTC.
   private func environment(_ extra: [String: String]) -> [String: String] {
     let inherited = ProcessInfo.processInfo.environment
-    let searched = inherited["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
+    let searched = QEMU.current.path(before: inherited["PATH"] ?? "/usr/local/bin:/usr/bin:/bin")
     var result = [
       "PATH": "\(Tool.directory):\(searched):/usr/sbin:/sbin", "HOME": root, "TZ": "UTC0",
       "TMPDIR": temporary,
