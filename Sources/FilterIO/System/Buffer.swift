@@ -17,16 +17,20 @@ internal import SystemPackage
   /// - Throws: status 1 if the system has no memory left for this process.
   public init(capacity: Int) throws(Failure) {
     self.capacity = capacity
-    guard
-      let base = unsafe mmap(
-        nil, max(capacity, 1), PROT_READ | PROT_WRITE,
-        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
-      unsafe base != MAP_FAILED
-    else {
-      throw Failure(
-        .general, "cannot allocate \(ByteCount(UInt64(capacity)))", Errno(rawValue: errno))
+    var base: UnsafeMutableRawPointer?
+    do throws(Errno) {
+      // The address, and -1 if there is none.
+      try SystemCall.mmap.retry {
+        unsafe base = unsafe mmap(
+          nil, max(capacity, 1), PROT_READ | PROT_WRITE,
+          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        return Int(bitPattern: base)
+      }
+      guard let base = unsafe base else { throw .noMemory }
+      unsafe self.base = unsafe base
+    } catch {
+      throw Failure(.general, "cannot allocate \(ByteCount(UInt64(capacity)))", error)
     }
-    unsafe self.base = unsafe base
     isMapped = true
   }
 

@@ -37,17 +37,19 @@ public import SystemPackage
 
     var words: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) } + [nil]
     defer { unsafe words.forEach { unsafe free($0) } }
-    let code = unsafe posix_spawnp(
-      &process, arguments[0], &actions, &attributes, &words, linux_environment())
-    withExtendedLifetime((toChild, fromChild, errors)) {}
-    guard code == 0 else { throw Errno(rawValue: code) }
+    defer { withExtendedLifetime((toChild, fromChild, errors)) {} }
+    try SystemCall.posixSpawn.retry {
+      errno = unsafe posix_spawnp(
+        &process, arguments[0], &actions, &attributes, &words, linux_environment())
+      return errno == 0 ? 0 : -1
+    }
   }
 
   private static func pipe(
     _ name: String
   ) throws(Errno) -> (reading: Descriptor, writing: Descriptor) {
     var ends: [Int32] = [-1, -1]
-    guard unsafe linux_pipe(&ends) == 0 else { throw Errno(rawValue: errno) }
+    try SystemCall.pipe.retry { unsafe linux_pipe(&ends) }
     return (Descriptor(raw: ends[0], name: name), Descriptor(raw: ends[1], name: name))
   }
 
@@ -59,7 +61,7 @@ public import SystemPackage
   public func wait() -> String? {
     let count = (try? messages.read(into: message, 0..<message.capacity)) ?? 0
     var status: Int32 = 0
-    while unsafe waitpid(process, &status, 0) < 0, errno == EINTR {}
+    _ = try? SystemCall.waitpid.retry { unsafe waitpid(process, &status, 0) }
     guard status != 0 else { return nil }
     let text = message.withBytes(0..<count) { bytes in
       String(decoding: bytes.indices.map { bytes[$0] }, as: UTF8.self)

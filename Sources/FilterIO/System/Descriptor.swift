@@ -53,44 +53,49 @@ public struct FileStatus: Sendable {
   }
 
   deinit {
-    if isOwned { Glibc.close(raw) }
+    if isOwned { _ = SystemCall.close.attempt { Glibc.close(raw) } }
   }
 
   public static let standardInput = Descriptor(raw: 0, name: "standard input", isOwned: false)
   public static let standardOutput = Descriptor(raw: 1, name: "standard output", isOwned: false)
   /// Closes standard output: some file systems tell only then that a write has failed.
   static func closeStandardOutput() throws(Failure) {
-    if Glibc.close(1) != 0, errno != EBADF, errno != EINTR {
+    if SystemCall.close.attempt({ Glibc.close(1) }) != 0, errno != EBADF, errno != EINTR {
       throw Failure(.inputOutput, standardOutput.name, Errno(rawValue: errno))
     }
   }
 
   public static let standardError = Descriptor(raw: 2, name: "standard error", isOwned: false)
 
-  /// Repeats a call that was interrupted; any other error is thrown as `Errno`.
-  @discardableResult
-  static func retry<Value: BinaryInteger>(_ call: () -> Value) throws(Errno) -> Value {
-    while true {
-      let value = call()
-      if value != -1 { return value }
-      if errno != EINTR { throw Errno(rawValue: errno) }
-    }
-  }
-
-  /// The same for a call about a path.
-  @discardableResult
-  static func retry(
-    _ path: FilePath, _ call: (UnsafePointer<CChar>) -> Int32
-  ) throws(Errno) -> Int32 {
-    try unsafe path.withPlatformString { path in
-      Result { () throws(Errno) in try retry { unsafe call(path) } }
-    }.get()
-  }
-
   /// Repeats a call that was interrupted; any other error is a failure to read or write this file.
   @discardableResult
-  func io<Value: BinaryInteger>(_ call: () -> Value) throws(Failure) -> Value {
-    do { return try Self.retry(call) } catch { throw Failure(.inputOutput, name, error) }
+  func io<Value: BinaryInteger>(
+    _ call: SystemCall, _ body: () -> Value
+  ) throws(Failure) -> Value {
+    do { return try call.retry(body) } catch { throw Failure(.inputOutput, name, error) }
+  }
+
+  /// Repeats a call that moves bytes until it has moved some, or has found the end.
+  ///
+  /// Whoever shares this file with us may have made it non-blocking, even in the middle of the run:
+  /// then this waits as the call would have.
+  ///
+  /// - Parameters:
+  ///   - bytes: how many there are to move.
+  ///   - body: moves at most so many.
+  func move(
+    _ call: SystemCall, bytes: Int, _ body: (Int) -> Int
+  ) throws(Failure) -> Int {
+    let isReading = call == .read || call == .pread
+    while true {
+      let count = call.attempt(bytes: bytes, body)
+      if count >= 0 { return count }
+      switch errno {
+      case EINTR: continue
+      case EAGAIN: _ = wait(for: isReading ? POLLIN : POLLOUT, milliseconds: nil)
+      case let code: throw Failure(.inputOutput, name, Errno(rawValue: code))
+      }
+    }
   }
 
   // MARK: Opening
@@ -120,7 +125,7 @@ public struct FileStatus: Sendable {
     _ path: FilePath, _ mode: OpenMode, in directory: Descriptor? = nil, name: String? = nil,
     permissions: UInt32 = 0o666
   ) throws(Errno) -> Descriptor {
-    let raw = try unsafe retry(path) {
+    let raw = try unsafe SystemCall.openat.retry(path) {
       unsafe linux_open_at(directory?.raw ?? AT_FDCWD, $0, mode.rawValue, permissions)
     }
     return Descriptor(raw: raw, name: name ?? path.string)
@@ -131,7 +136,7 @@ public struct FileStatus: Sendable {
   /// Reads what is there, at most `range.count` bytes; 0 at the end.
   public func read(into buffer: Buffer, _ range: Range<Int>) throws(Failure) -> Int {
     try unsafe buffer.withPointer(range) { (bytes) throws(Failure) in
-      try io { unsafe Glibc.read(raw, bytes.baseAddress, bytes.count) }
+      try move(.read, bytes: bytes.count) { unsafe Glibc.read(raw, bytes.baseAddress, $0) }
     }
   }
 
@@ -142,10 +147,9 @@ public struct FileStatus: Sendable {
     try unsafe buffer.withPointer(range) { (bytes) throws(Failure) in
       var done = 0
       while done < bytes.count {
-        let count = try io {
+        let count = try move(.pread, bytes: bytes.count - done) {
           unsafe pread(
-            raw, bytes.baseAddress.map { unsafe $0 + done }, bytes.count - done,
-            off_t(offset) + off_t(done))
+            raw, bytes.baseAddress.map { unsafe $0 + done }, $0, off_t(offset) + off_t(done))
         }
         if count == 0 { break }
         done += count
@@ -176,8 +180,13 @@ public struct FileStatus: Sendable {
     var first = 0
     while unsafe first < vectors.count {
       var written = try unsafe vectors.withUnsafeBufferPointer { (vectors) throws(Failure) in
-        try io {
-          unsafe writev(
+        try move(.writev, bytes: .max) { most in
+          // Only a test wants fewer than all.
+          guard most == .max else {
+            return unsafe Glibc.write(
+              raw, vectors[first].iov_base, min(most, vectors[first].iov_len))
+          }
+          return unsafe writev(
             raw, vectors.baseAddress.map { unsafe $0 + first }, Int32(vectors.count - first))
         }
       }
@@ -198,10 +207,9 @@ public struct FileStatus: Sendable {
     try unsafe buffer.withPointer(range) { (bytes) throws(Failure) in
       var done = 0
       while done < bytes.count {
-        done += try io {
+        done += try move(.pwrite, bytes: bytes.count - done) {
           unsafe pwrite(
-            raw, bytes.baseAddress.map { unsafe $0 + done }, bytes.count - done,
-            off_t(offset) + off_t(done))
+            raw, bytes.baseAddress.map { unsafe $0 + done }, $0, off_t(offset) + off_t(done))
         }
       }
     }
@@ -218,8 +226,8 @@ public struct FileStatus: Sendable {
   @unsafe public func write(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
     var done = 0
     while done < bytes.count {
-      done += try io {
-        unsafe Glibc.write(raw, bytes.baseAddress.map { unsafe $0 + done }, bytes.count - done)
+      done += try move(.write, bytes: bytes.count - done) {
+        unsafe Glibc.write(raw, bytes.baseAddress.map { unsafe $0 + done }, $0)
       }
     }
   }
@@ -228,7 +236,7 @@ public struct FileStatus: Sendable {
 
   public func status() throws(Failure) -> FileStatus {
     var status = stat()
-    try io { unsafe fstat(raw, &status) }
+    try io(.fstat) { unsafe fstat(raw, &status) }
     return FileStatus(status)
   }
 
@@ -238,7 +246,7 @@ public struct FileStatus: Sendable {
   ) throws(Errno) -> FileStatus? {
     var status = stat()
     do {
-      try unsafe retry(path) {
+      try unsafe SystemCall.fstatat.retry(path) {
         unsafe fstatat(directory?.raw ?? AT_FDCWD, $0, &status, following ? 0 : AT_SYMLINK_NOFOLLOW)
       }
       return FileStatus(status)
@@ -253,18 +261,18 @@ public struct FileStatus: Sendable {
     let status = try status()
     guard status.kind == .blockDevice else { return status.size }
     var size: UInt64 = 0
-    try io { unsafe linux_block_device_size(raw, &size) }
+    try io(.ioctl) { unsafe linux_block_device_size(raw, &size) }
     return size
   }
 
   /// The position that reading and writing go on from; nil where there is none, as in a pipe.
   public var position: UInt64? {
-    let position = lseek(raw, 0, SEEK_CUR)
+    let position = SystemCall.lseek.attempt { lseek(raw, 0, SEEK_CUR) }
     return position < 0 ? nil : UInt64(position)
   }
 
   public func seek(to offset: UInt64) throws(Failure) {
-    try io { lseek(raw, off_t(offset), SEEK_SET) }
+    try io(.lseek) { lseek(raw, off_t(offset), SEEK_SET) }
   }
 
   /// The next data (or hole) at or after `offset`; nil if there is none before the end.
@@ -272,7 +280,7 @@ public struct FileStatus: Sendable {
   /// - Throws: `Errno` where the file cannot tell.
   public func next(data: Bool, at offset: UInt64) throws(Errno) -> UInt64? {
     do {
-      let found = try Self.retry {
+      let found = try SystemCall.lseek.retry {
         lseek(raw, off_t(offset), data ? linux_seek_data : linux_seek_hole)
       }
       return UInt64(found)
@@ -284,23 +292,27 @@ public struct FileStatus: Sendable {
 
   public func truncate(to size: UInt64) throws(Failure) {
     guard let size = off_t(exactly: size) else { throw Failure(.inputOutput, name, .fileTooLarge) }
-    try io { ftruncate(raw, size) }
+    try io(.ftruncate) { ftruncate(raw, size) }
   }
 
   /// Frees a range, which then reads as zeros; false where the file system cannot.
   public func punchHole(_ range: Range<UInt64>) -> Bool {
-    linux_punch_hole(raw, Int64(range.lowerBound), Int64(range.count)) == 0
+    (try? SystemCall.fallocate.retry {
+      linux_punch_hole(raw, Int64(range.lowerBound), Int64(range.count))
+    }) != nil
   }
 
   /// Makes a range of a block device read as zeros; false where it cannot.
   public func zeroBlockDevice(_ range: Range<UInt64>) -> Bool {
-    linux_block_device_zero(raw, range.lowerBound, UInt64(range.count)) == 0
+    (try? SystemCall.ioctl.retry {
+      linux_block_device_zero(raw, range.lowerBound, UInt64(range.count))
+    }) != nil
   }
 
   /// Brings what was written to stable storage, where this is a file that has such.
   public func sync() throws(Failure) {
     do {
-      try Self.retry { fsync(raw) }
+      try SystemCall.fsync.retry { fsync(raw) }
     } catch {
       // Pipes and some special files cannot be synced and need not be.
       if error != .invalidArgument && error != .readOnlyFileSystem {
@@ -316,8 +328,25 @@ public struct FileStatus: Sendable {
   ///
   /// - Parameter milliseconds: how long to wait for that.
   public func isReadable(within milliseconds: Int32 = 0) -> Bool {
-    var poll = pollfd(fd: raw, events: Int16(POLLIN), revents: 0)
-    return unsafe Glibc.poll(&poll, 1, milliseconds) > 0
+    wait(for: POLLIN, milliseconds: milliseconds)
+  }
+
+  /// Waits until something can be read or written, or has failed.
+  ///
+  /// - Parameter milliseconds: how long; nil for no limit.
+  /// - Returns: false when time is over.
+  func wait(for events: Int32, milliseconds: Int32?) -> Bool {
+    let limit = milliseconds.map { Host.uptime + Double($0) / 1000 }
+    while true {
+      let rest = limit.map { Int32(max(0, ($0 - Host.uptime) * 1000).rounded(.up)) } ?? -1
+      var poll = pollfd(fd: raw, events: Int16(events), revents: 0)
+      let count = SystemCall.poll.attempt { unsafe Glibc.poll(&poll, 1, rest) }
+      // A process that was stopped and goes on is interrupted here, too.
+      if count < 0, errno == EINTR { continue }
+      if count < 0 { Host.sleep(milliseconds: 1) }
+      if count > 0 || count < 0 && milliseconds == nil { return true }
+      if rest == 0 || count < 0 { return false }
+    }
   }
 
   public var isTerminal: Bool { isatty(raw) == 1 }
@@ -347,21 +376,21 @@ public struct FileStatus: Sendable {
 
   /// Gives a file that was opened unnamed a name in this directory.
   public func link(_ file: Descriptor, as path: FilePath) throws(Errno) {
-    try unsafe Self.with(FilePath("/proc/self/fd/\(file.raw)"), path) { source, target in
+    try unsafe Self.with(.linkat, FilePath("/proc/self/fd/\(file.raw)"), path) { source, target in
       unsafe linkat(AT_FDCWD, source, raw, target, linux_at_symlink_follow)
     }
   }
 
   /// Renames within this directory; what is there is replaced.
   public func rename(_ path: FilePath, to newPath: FilePath) throws(Errno) {
-    try unsafe Self.with(path, newPath) { source, target in
+    try unsafe Self.with(.renameat, path, newPath) { source, target in
       unsafe renameat(raw, source, raw, target)
     }
   }
 
   /// Has two names in this directory change places.
   public func exchange(_ path: FilePath, _ other: FilePath) throws(Errno) {
-    try unsafe Self.with(path, other) { first, second in
+    try unsafe Self.with(.renameat2, path, other) { first, second in
       unsafe linux_exchange(raw, first, second)
     }
   }
@@ -369,13 +398,13 @@ public struct FileStatus: Sendable {
   /// Renames within this directory; fails with EEXIST if something is there.
   public func renameNew(_ path: FilePath, to newPath: FilePath) throws(Errno) {
     do {
-      try unsafe Self.with(path, newPath) { source, target in
+      try unsafe Self.with(.renameat2, path, newPath) { source, target in
         unsafe linux_rename_new(raw, source, target)
       }
     } catch {
       // File systems without RENAME_NOREPLACE.
       guard error == .invalidArgument || error == .noFunction else { throw error }
-      try unsafe Self.with(path, newPath) { source, target in
+      try unsafe Self.with(.linkat, path, newPath) { source, target in
         unsafe linkat(raw, source, raw, target, 0)
       }
       unlink(path)
@@ -384,24 +413,24 @@ public struct FileStatus: Sendable {
 
   /// Calls a function of two paths.
   private static func with(
-    _ first: FilePath, _ second: FilePath,
+    _ system: SystemCall, _ first: FilePath, _ second: FilePath,
     _ call: (UnsafePointer<CChar>, UnsafePointer<CChar>) -> Int32
   ) throws(Errno) {
     try unsafe first.withPlatformString { first in
       Result { () throws(Errno) in
-        _ = try unsafe retry(second) { second in unsafe call(first, second) }
+        _ = try unsafe system.retry(second) { second in unsafe call(first, second) }
       }
     }.get()
   }
 
   public func unlink(_ path: FilePath) {
-    _ = unsafe path.withPlatformString { unsafe unlinkat(raw, $0, 0) }
+    _ = try? unsafe SystemCall.unlinkat.retry(path) { unsafe unlinkat(raw, $0, 0) }
   }
 
   /// Makes a directory; false if something of that name is there already.
   public static func makeDirectory(_ path: FilePath) throws(Errno) -> Bool {
     do {
-      try unsafe retry(path) { unsafe mkdir($0, 0o777) }
+      try unsafe SystemCall.mkdir.retry(path) { unsafe mkdir($0, 0o777) }
       return true
     } catch {
       if error == .fileExists { return false }
@@ -410,7 +439,7 @@ public struct FileStatus: Sendable {
   }
 
   public static func removeDirectory(_ path: FilePath) {
-    _ = unsafe path.withPlatformString { unsafe rmdir($0) }
+    _ = try? unsafe SystemCall.rmdir.retry(path) { unsafe rmdir($0) }
   }
 }
 

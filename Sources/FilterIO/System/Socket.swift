@@ -16,7 +16,7 @@ extension Descriptor {
     let directory = try open(folder.isEmpty ? "." : folder, .directory)
     let short = FilePath("/proc/self/fd/\(directory.raw)/\(path.lastComponent?.string ?? "")")
     let address = path.string.utf8.count < maximumPathSize ? path : short
-    try unsafe withAddress(address) { address, size in
+    try unsafe withAddress(.connect, address) { address, size in
       unsafe Glibc.connect(socket.raw, address, size)
     }
     withExtendedLifetime(directory) {}
@@ -26,14 +26,14 @@ extension Descriptor {
   /// Makes a socket at a path and listens there.
   public static func listen(at path: FilePath) throws(Errno) -> Descriptor {
     let socket = try unixSocket(name: path.string)
-    try unsafe withAddress(path) { address, size in unsafe bind(socket.raw, address, size) }
-    try retry { Glibc.listen(socket.raw, 16) }
+    try unsafe withAddress(.bind, path) { address, size in unsafe bind(socket.raw, address, size) }
+    try SystemCall.listen.retry { Glibc.listen(socket.raw, 16) }
     return socket
   }
 
   /// The next connection to a listening socket, waiting for it.
   public func accept() throws(Errno) -> Descriptor {
-    let raw = try Self.retry { Glibc.accept(self.raw, nil, nil) }
+    let raw = try SystemCall.accept.retry { Glibc.accept(self.raw, nil, nil) }
     _ = fcntl(raw, F_SETFD, FD_CLOEXEC)
     return Descriptor(raw: raw, name: name)
   }
@@ -48,7 +48,9 @@ extension Descriptor {
     // struct ucred: process, user, group; it is behind _GNU_SOURCE.
     var credentials: [UInt32] = [0, 0, 0]
     var size = socklen_t(12)
-    let code = unsafe getsockopt(raw, SOL_SOCKET, SO_PEERCRED, &credentials, &size)
+    let code = SystemCall.getsockopt.attempt {
+      unsafe getsockopt(raw, SOL_SOCKET, SO_PEERCRED, &credentials, &size)
+    }
     return code == 0 && size == 12 ? credentials[1] : nil
   }
 
@@ -57,11 +59,11 @@ extension Descriptor {
 
   private static func unixSocket(name: String) throws(Errno) -> Descriptor {
     let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
-    return Descriptor(raw: try retry { socket(AF_UNIX, kind, 0) }, name: name)
+    return Descriptor(raw: try SystemCall.socket.retry { socket(AF_UNIX, kind, 0) }, name: name)
   }
 
   private static func withAddress(
-    _ path: FilePath, _ call: (UnsafePointer<sockaddr>, socklen_t) -> Int32
+    _ system: SystemCall, _ path: FilePath, _ call: (UnsafePointer<sockaddr>, socklen_t) -> Int32
   ) throws(Errno) {
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
@@ -73,7 +75,7 @@ extension Descriptor {
       Result { () throws(Errno) in
         try unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
           Result { () throws(Errno) in
-            _ = try retry { unsafe call(pointer, size) }
+            _ = try system.retry { unsafe call(pointer, size) }
           }
         }.get()
       }
@@ -93,7 +95,7 @@ extension Descriptor {
   ///   - files: names of those that will be in it, to be removed with it.
   public init(in parent: FilePath, prefix: String, files: [String]) throws(Failure) {
     var template = parent.appending("\(prefix)XXXXXX").string.utf8CString.map { $0 }
-    guard unsafe mkdtemp(&template) != nil else {
+    guard SystemCall.mkdtemp.attempt({ unsafe mkdtemp(&template) == nil ? -1 : 0 }) == 0 else {
       throw Failure(.cannotCreate, parent.string, Errno(rawValue: errno))
     }
     let path = FilePath(platformString: template)
@@ -106,7 +108,7 @@ extension Descriptor {
   /// Gives the folder and its files to another user, which root can.
   public func give(to user: UInt32) {
     for path in [path] + files {
-      _ = unsafe path.withPlatformString { unsafe lchown($0, user, gid_t.max) }
+      _ = try? unsafe SystemCall.lchown.retry(path) { unsafe lchown($0, user, gid_t.max) }
     }
   }
 
@@ -116,7 +118,9 @@ extension Descriptor {
   }
 
   private static func remove(_ path: FilePath, _ files: [FilePath]) {
-    for file in files { _ = unsafe file.withPlatformString { unsafe unlink($0) } }
+    for file in files {
+      _ = try? unsafe SystemCall.unlinkat.retry(file) { unsafe unlinkat(AT_FDCWD, $0, 0) }
+    }
     Descriptor.removeDirectory(path)
   }
 }

@@ -18,16 +18,24 @@ internal import SystemPackage
   /// - Throws: status 1 if the system has none left for this process.
   public init(_ body: @escaping @Sendable () -> Void) throws(Failure) {
     let start = unsafe Unmanaged.passRetained(Start(body))
-    let code = unsafe pthread_create(
-      &handle, nil,
-      { argument in
-        guard let argument = unsafe argument else { return nil }
-        unsafe Unmanaged<Start>.fromOpaque(argument).takeRetainedValue().body()
-        return nil
-      }, start.toOpaque())
-    guard code == 0 else {
+    // Each thread of ours takes no signal, SIGPIPE among them: those of the process are for the
+    // thread of `Signals`, and a pipe that nobody reads is an error where it is written to.
+    let mask = SignalMask.blockAll()
+    defer { SignalMask.restore(mask) }
+    do {
+      try SystemCall.threadCreate.retry {
+        errno = unsafe pthread_create(
+          &handle, nil,
+          { argument in
+            guard let argument = unsafe argument else { return nil }
+            unsafe Unmanaged<Start>.fromOpaque(argument).takeRetainedValue().body()
+            return nil
+          }, start.toOpaque())
+        return errno == 0 ? 0 : -1
+      }
+    } catch {
       unsafe start.release()
-      throw Failure(.general, "cannot start a thread", Errno(rawValue: code))
+      throw Failure(.general, "cannot start a thread", error)
     }
   }
 
@@ -74,6 +82,21 @@ internal import SystemPackage
 
 /// Signals, taken by a thread of their own instead of handlers.
 public enum SignalMask {
+  /// Blocks all signals in this thread.
+  ///
+  /// - Returns: the mask before, for `restore`.
+  static func blockAll() -> sigset_t {
+    var (all, before) = (sigset_t(), sigset_t())
+    unsafe sigfillset(&all)
+    unsafe pthread_sigmask(SIG_SETMASK, &all, &before)
+    return before
+  }
+
+  static func restore(_ mask: sigset_t) {
+    var mask = mask
+    unsafe pthread_sigmask(SIG_SETMASK, &mask, nil)
+  }
+
   /// Blocks the signals in this thread and all it starts from now on.
   public static func block(_ signals: [Int32]) {
     unsafe with(signals) { unsafe _ = pthread_sigmask(SIG_BLOCK, $0, nil) }
