@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// A `qemu-server.conf`, as far as restoring with `qmrestore` depends on it: the lines that tie
-/// disks of the machine to devices of the archive, as vma(5) describes them. All else in it stays
-/// as it is, whatever its bytes.
+/// disks of the machine to devices of the archive, as vma(5) describes them.
+///
+/// What a backup made by that system does not have is left out: sections, which describe
+/// snapshots and pending changes, and the settings `lock`, `parent` and `unused<N>`. All other
+/// lines stay as they are, whatever their bytes.
 public struct ServerConfig {
   public static let name: [UInt8] = Array("qemu-server.conf".utf8)
 
@@ -25,7 +28,7 @@ public struct ServerConfig {
 
     fileprivate static let mark = Array("#qmdump#map:".utf8)
 
-    /// - Returns: nil for a line that `qmrestore` would not take.
+    /// - Returns: nil for a line that `qmrestore` would not accept.
     fileprivate init?(_ line: ArraySlice<UInt8>) {
       let text = String(decoding: line.dropFirst(Self.mark.count), as: UTF8.self)
       let fields = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
@@ -40,32 +43,46 @@ public struct ServerConfig {
     }
   }
 
-  /// A line before the first `[section]`; what is behind that describes snapshots.
   private enum Line {
     case map(MapLine)
     case other(ArraySlice<UInt8>)
   }
 
-  private var head: [Line] = []
-  private let tail: ArraySlice<UInt8>
+  private var lines: [Line] = []
 
-  /// - Throws: status 65 for a map line that `qmrestore` would not take.
+  /// - Throws: status 65 for a map line that `qmrestore` would not accept.
   public init(_ content: [UInt8]) throws {
-    var rest = content[...]
-    while let first = rest.first, first != UInt8(ascii: "[") {
-      let end = rest.firstIndex(of: 10) ?? rest.endIndex
-      let line = rest[rest.startIndex..<end]
+    var isInSection = false
+    var lines = content.split(separator: 10, omittingEmptySubsequences: false)
+    if lines.last?.isEmpty == true { lines.removeLast() }
+    for line in lines {
       if line.starts(with: MapLine.mark) {
+        // qmrestore reads these lines wherever they are, behind a section too.
         guard let map = MapLine(line) else {
           throw Self.refusal("bad line '\(String(decoding: line, as: UTF8.self))'")
         }
-        head.append(.map(map))
-      } else {
-        head.append(.other(line))
+        self.lines.append(.map(map))
+        continue
       }
-      rest = rest[min(end + 1, rest.endIndex)...]
+      isInSection = isInSection || line.first == UInt8(ascii: "[")
+      if !isInSection, !Self.isLeftOut(line) { self.lines.append(.other(line)) }
     }
-    tail = rest
+  }
+
+  private static func isLeftOut(_ line: ArraySlice<UInt8>) -> Bool {
+    guard let key = key(of: line) else { return false }
+    return key == "lock" || key == "parent" || isNumbered(key, "unused")
+  }
+
+  /// What stands before the colon of a setting.
+  private static func key(of line: ArraySlice<UInt8>) -> String? {
+    line.firstIndex(of: UInt8(ascii: ":")).map { String(decoding: line[..<$0], as: UTF8.self) }
+  }
+
+  /// Whether a key is this word and a number.
+  private static func isNumbered(_ key: String, _ word: String) -> Bool {
+    key.hasPrefix(word) && key.utf8.count > word.utf8.count
+      && key.utf8.dropFirst(word.utf8.count).allSatisfy { (48...57).contains($0) }
   }
 
   public static func refusal(_ why: String) -> Failure {
@@ -73,28 +90,34 @@ public struct ServerConfig {
   }
 
   public var mapLines: [MapLine] {
-    head.compactMap { if case .map(let map) = $0 { map } else { nil } }
+    lines.compactMap { if case .map(let map) = $0 { map } else { nil } }
   }
 
   public mutating func add(_ map: MapLine) {
-    head.append(.map(map))
+    lines.append(.map(map))
   }
 
-  /// The disks that have a line of their own, such as `scsi0: local-lvm:vm-101-disk-0,size=32G`.
-  public var disks: Set<String> {
-    Set(
-      head.compactMap { line in
-        guard case .other(let bytes) = line, let colon = bytes.firstIndex(of: UInt8(ascii: ":"))
-        else { return nil }
-        let disk = String(decoding: bytes[..<colon], as: UTF8.self)
-        return Self.isDisk(disk) ? disk : nil
-      })
+  /// The disks that have a line of their own, such as `scsi0: local-lvm:vm-101-disk-0,size=32G`,
+  /// and its value.
+  public var disks: [String: String] {
+    var disks: [String: String] = [:]
+    for case .other(let line) in lines {
+      guard let key = Self.key(of: line),
+        ["ide", "sata", "scsi", "virtio", "efidisk", "tpmstate"].contains(where: {
+          Self.isNumbered(key, $0)
+        })
+      else { continue }
+      disks[key] = String(decoding: line.dropFirst(key.utf8.count + 1), as: UTF8.self)
+    }
+    return disks
   }
 
-  private static func isDisk(_ name: String) -> Bool {
-    ["ide", "sata", "scsi", "virtio", "efidisk", "tpmstate"].contains { bus in
-      name.hasPrefix(bus) && name.utf8.count > bus.utf8.count
-        && name.utf8.dropFirst(bus.utf8.count).allSatisfy { (48...57).contains($0) }
+  /// Whether the value of a disk's line excludes it from backups.
+  public static func isExcludedFromBackup(_ value: String) -> Bool {
+    value.split(separator: ",").contains { option in
+      let parts = option.split(separator: "=", maxSplits: 1)
+      return parts.count == 2 && parts[0] == "backup"
+        && ["0", "no", "off", "false"].contains(parts[1].lowercased())
     }
   }
 
@@ -103,13 +126,13 @@ public struct ServerConfig {
   /// - Parameter rewrite: gives what stands in the place of a map line.
   public func content(rewrite: ((MapLine) -> String)? = nil) -> [UInt8] {
     var content: [UInt8] = []
-    for line in head {
+    for line in lines {
       switch line {
       case .map(let map): content += rewrite.map { Array($0(map).utf8) } ?? map.bytes
       case .other(let bytes): content += bytes
       }
       content.append(10)
     }
-    return content + tail
+    return content
   }
 }

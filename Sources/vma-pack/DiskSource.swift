@@ -35,26 +35,17 @@ final class DiskSource: Sendable {
       throw Failure(.badData, "\(name): has \(contentSize) bytes, more than the format can hold")
     }
     size = (contentSize + multiple - 1) / multiple * multiple
-    let isImage = try Self.isQCOW2(content)
+    let format = try ImageFormat(of: content)
     guard size == contentSize || pads else {
-      let advice = isImage ? "is it qcow2? qemu-nbd serves what is in it" : "--pad pads it"
+      let advice = format.map { "is it \($0)? export its disk with qemu-nbd" } ?? "use --pad"
       throw Failure(
         .badData,
-        "\(name): its size of \(contentSize) bytes is no multiple of \(multiple) (\(advice))")
+        "\(name): size \(contentSize) is not a multiple of \(multiple) (\(advice))")
     }
-    if isImage {
+    if let format {
       Console.warn(
-        "\(name): looks like qcow2, and is packed as it is; qemu-nbd serves what is in it")
-    }
-  }
-
-  private static func isQCOW2(_ content: any DiskContent) throws -> Bool {
-    guard content is FileContent, content.size >= 4 else { return false }
-    let start = try Buffer(capacity: 4)
-    guard try content.read(into: start, 0..<4, at: 0) == 4 else { return false }
-    return start.withBytes(0..<4) { bytes in
-      bytes[0] == UInt8(ascii: "Q") && bytes[1] == UInt8(ascii: "F")
-        && bytes[2] == UInt8(ascii: "I") && bytes[3] == 0xfb
+        "\(name): looks like \(format); packing the file itself, not the disk inside it "
+          + "(export that with qemu-nbd)")
     }
   }
 

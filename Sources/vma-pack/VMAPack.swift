@@ -262,10 +262,15 @@ struct VMAPack: Filter {
     if pve {
       guard let index = configs.firstIndex(where: { $0.name == ServerConfig.name })
       else { throw Failure(.usage, "--pve needs a config qemu-server.conf (-c)") }
-      let names = devices.filter { !$0.isVMState }.map { String(decoding: $0.name, as: UTF8.self) }
-      configs[index].data = try RestoreMap.complete(configs[index].data, for: names)
+      configs[index].data = try RestoreMap.complete(
+        configs[index].data, for: devices, warn: Console.warn)
       guard configs[index].data.count <= Format.maximumBlobSize else {
         throw Failure(.badData, "qemu-server.conf: is too long with its map lines")
+      }
+      if let output, let name = FilePath(output).lastComponent?.string,
+        let fault = RestoreMap.fault(ofName: name, isCompressed: zstd)
+      {
+        Console.warn("\(output): \(fault)")
       }
     }
     return configs
