@@ -84,6 +84,11 @@ let package = Package(
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
     .testTarget(name: "VMATests", dependencies: ["MD5", "TestSupport", "VMA"]),
     .testTarget(name: "FilterIOTests", dependencies: ["FilterIO", "TestSupport", "VMA"]),
+    .target(
+      name: "FuzzTargets",
+      dependencies: ["ChangedBlocks", "Decompression", "FilterIO", "MD5", "VMA", argumentParser],
+      path: "Tests/Fuzz/Targets"),
+    .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"]),
     .testTarget(
       name: "OptionTests",
       dependencies: [
@@ -107,3 +112,10 @@ let package = Package(
   ],
   swiftLanguageModes: [.v6]
 )
+
+// `make fuzz` builds all of it with coverage, and libFuzzer brings the main function.
+if Context.environment["FUZZ"] != nil {
+  package.targets.append(
+    .executableTarget(
+      name: "fuzz", dependencies: ["FuzzTargets"], path: "Tests/Fuzz/Program"))
+}

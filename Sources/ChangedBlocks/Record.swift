@@ -124,7 +124,7 @@ public struct Record: Hashable, Sendable {
     append(UInt16(isCausedByGuest ? 1 : 0))
     append(offset)
     append(length)
-    append(UInt32(payloadSize))
+    append(UInt32(clamping: payloadSize))
     append(sequence)
     return bytes
   }

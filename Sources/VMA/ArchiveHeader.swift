@@ -56,6 +56,11 @@ public struct ArchiveHeader: Hashable, Sendable {
 }
 
 extension UInt64 {
+  func addingSaturated(_ other: UInt64) -> UInt64 {
+    let (sum, overflows) = addingReportingOverflow(other)
+    return overflows ? .max : sum
+  }
+
   /// No `(self + divisor - 1) / divisor`: that overflows for sizes an archive can claim.
   func dividedRoundingUp(by divisor: UInt64) -> UInt64 {
     self / divisor + (self % divisor == 0 ? 0 : 1)
@@ -252,10 +257,12 @@ extension ArchiveHeader {
       span.store(offsets.0, at: Format.HeaderOffset.configNames + 4 * index)
       span.store(offsets.1, at: Format.HeaderOffset.configData + 4 * index)
     }
+    var ids: Set<UInt8> = []
     for (device, name) in zip(devices, deviceOffsets) {
       guard Format.deviceIDs.contains(device.id) else {
         throw unwritable(.unknownDevice(device.id))
       }
+      guard ids.insert(device.id).inserted else { throw unwritable(.deviceTwice(device.id)) }
       guard (1...Format.maximumDeviceSize).contains(device.size),
         device.size % UInt64(Format.sectorSize) == 0
       else { throw unwritable(.deviceSize(id: device.id, size: device.size)) }

@@ -29,7 +29,7 @@ public struct ClusterCensus: Sendable {
   ///   - devices: of the archive.
   ///   - isSalvaging: takes clusters of `vmstate` in any order, since some may be lost.
   public init(_ devices: [Device], isSalvaging: Bool = false) {
-    let claimed = devices.reduce(UInt64(0)) { $0 + $1.clusterCount }
+    let claimed = devices.reduce(UInt64(0)) { $0.addingSaturated($1.clusterCount) }
     tallies = []
     index = [Int](repeating: -1, count: 256)
     for device in devices {
@@ -65,11 +65,11 @@ public struct ClusterCensus: Sendable {
       }
     } else {
       if !tallies[index].device.isVMState {
-        let last = tallies[index].clusterCount - 1
-        guard cluster <= last else {
+        let count = tallies[index].clusterCount
+        guard cluster < count else {
           throw .clusterBeyondEnd(device: slot.device, cluster: slot.cluster)
         }
-        guard cluster < last || slot.mask & ~tallies[index].lastMask == 0 else {
+        guard cluster + 1 < count || slot.mask & ~tallies[index].lastMask == 0 else {
           throw .blockBeyondEnd(device: slot.device, cluster: slot.cluster)
         }
       }
@@ -94,6 +94,7 @@ public struct ClusterCensus: Sendable {
   ) -> UInt64? {
     // In place: a copy of the tally would make the next insertion copy its set.
     let index = index[Int(device.id)]
+    guard index >= 0 else { return nil }
     let end =
       device.isVMState
       ? max(tallies[index].end, tallies[index].clusterCount) : tallies[index].clusterCount
@@ -112,7 +113,12 @@ public struct ClusterCensus: Sendable {
 
   /// Whether all clusters of the device have come (of `vmstate`, as many as its size says).
   public func isComplete(_ device: Device) -> Bool {
-    count(of: device) >= max(device.clusterCount, device.isVMState ? end(of: device) : 0)
+    count(of: device) >= clusterCount(of: device)
+  }
+
+  /// Clusters that the device must have; `vmstate` has all up to the last that came.
+  private func clusterCount(of device: Device) -> UInt64 {
+    max(device.clusterCount, device.isVMState ? end(of: device) : 0)
   }
 
   private func end(of device: Device) -> UInt64 {
@@ -129,14 +135,14 @@ public struct ClusterCensus: Sendable {
   public func checkComplete(_ devices: [Device]) throws(Fault) {
     for device in devices where !isComplete(device) {
       throw .missingClusters(
-        name: device.name, count: device.clusterCount - count(of: device),
+        name: device.name, count: clusterCount(of: device) - count(of: device),
         first: next(seen: false, of: device, from: 0) ?? 0)
     }
   }
 
   /// The least bytes that extents with all clusters of `devices` take.
   public static func leastExtentBytes(_ devices: [Device]) -> UInt64 {
-    let clusters = devices.reduce(UInt64(0)) { $0 + $1.clusterCount }
+    let clusters = devices.reduce(UInt64(0)) { $0.addingSaturated($1.clusterCount) }
     return clusters.dividedRoundingUp(by: UInt64(Format.slotsPerExtent))
       * UInt64(Format.extentHeaderSize)
   }

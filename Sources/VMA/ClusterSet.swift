@@ -5,7 +5,7 @@
 /// A plain bit field costs memory for what a header merely claims, and 254 devices of 256 TiB can
 /// be claimed in a few bytes. So the field comes in two forms: dense where the claim is small, and
 /// hashed words, which cost only what really came, where it is not.
-public struct ClusterSet: Sendable {
+package struct ClusterSet: Sendable {
   private enum Words: Sendable {
     case dense([UInt64])
     case sparse([UInt64: UInt64])
@@ -19,7 +19,7 @@ public struct ClusterSet: Sendable {
   /// An empty set.
   ///
   /// - Parameter denseCount: clusters to make room for; nil for the form that makes none.
-  public init(denseCount: UInt64?) {
+  package init(denseCount: UInt64?) {
     words =
       if let denseCount {
         .dense([UInt64](repeating: 0, count: Int(denseCount.dividedRoundingUp(by: 64))))
@@ -32,7 +32,7 @@ public struct ClusterSet: Sendable {
   ///
   /// - Parameter cluster: in dense form, below the count given at the start.
   /// - Returns: whether it was not there yet.
-  public mutating func insert(_ cluster: UInt64) -> Bool {
+  package mutating func insert(_ cluster: UInt64) -> Bool {
     if cluster / 64 != currentIndex {
       store()
       currentIndex = cluster / 64
@@ -43,12 +43,12 @@ public struct ClusterSet: Sendable {
     return current & bit == 0
   }
 
-  public func contains(_ cluster: UInt64) -> Bool {
+  package func contains(_ cluster: UInt64) -> Bool {
     word(cluster / 64) >> (cluster % 64) & 1 == 1
   }
 
   /// The first cluster at or after `cluster` that is in the set, or is not; `limit` if none.
-  public func next(from cluster: UInt64, limit: UInt64, inSet: Bool) -> UInt64 {
+  package func next(from cluster: UInt64, limit: UInt64, inSet: Bool) -> UInt64 {
     var cluster = cluster
     while cluster < limit {
       if inSet, let sparse = nextStored(from: cluster / 64), sparse > cluster / 64 {

@@ -41,8 +41,15 @@ public struct ExtentHeader: Hashable, Sendable {
   /// Blocks that follow this header; at most 944.
   public private(set) var blockCount: Int
 
+  /// - Throws: `Fault` for more than 59 slots, and for one of device 0, which marks a slot as unused.
+  public init(checking slots: [Slot]) throws(Fault) {
+    guard slots.count <= Format.slotsPerExtent else { throw .tooManySlots(slots.count) }
+    guard !slots.contains(where: { $0.device == 0 }) else { throw .unknownDevice(0) }
+    self.init(slots: slots)
+  }
+
   /// - Parameter slots: at most 59.
-  public init(slots: [Slot]) {
+  package init(slots: [Slot]) {
     precondition(slots.count <= Format.slotsPerExtent)
     self.slots = slots
     blockCount = slots.reduce(0) { $0 + $1.mask.nonzeroBitCount }
@@ -137,13 +144,25 @@ extension ExtentHeader {
         || UUID(bytes.load(Format.ExtentOffset.uuid)) == uuid)
   }
 
+  /// The header as it stands in the archive: 512 bytes.
+  ///
+  /// - Parameters:
+  ///   - uuid: of the archive.
+  ///   - digest: an MD5.
+  public func serialized(uuid: UUID, digest: (some MessageDigest).Type) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: Format.extentHeaderSize)
+    var span = bytes.mutableSpan
+    serialize(into: &span, uuid: uuid, digest: digest)
+    return bytes
+  }
+
   /// Writes the header.
   ///
   /// - Parameters:
   ///   - bytes: 512 bytes, which are overwritten.
   ///   - uuid: of the archive.
   ///   - digest: an MD5.
-  public func serialize(
+  package func serialize(
     into header: inout MutableSpan<UInt8>, uuid: UUID, digest: (some MessageDigest).Type
   ) {
     precondition(header.count == Format.extentHeaderSize)

@@ -47,6 +47,7 @@ public enum Fault: Error, Hashable, Sendable, CustomStringConvertible {
   // What cannot be written.
   case tooManyConfigs(Int)
   case tooManyDevices(Int)
+  case deviceTwice(UInt8)
   case blobTooLong(Int)
   case nameWithNUL
   // Extents.
@@ -55,6 +56,7 @@ public enum Fault: Error, Hashable, Sendable, CustomStringConvertible {
   case foreignExtent
   case extentChecksum
   case blockCount(Int)
+  case tooManySlots(Int)
   case blockSum(claimed: Int, marked: Int)
   case unknownDevice(UInt8)
   case clusterBeyondEnd(device: UInt8, cluster: UInt32)
@@ -81,6 +83,7 @@ public enum Fault: Error, Hashable, Sendable, CustomStringConvertible {
       "\(count) configs; an archive holds at most \(Format.maximumConfigCount)"
     case .tooManyDevices(let count):
       "\(count) devices; an archive holds at most \(Format.deviceIDs.count)"
+    case .deviceTwice(let id): "two devices have the id \(id)"
     case .blobTooLong(let count):
       "a name or config of \(count) bytes; at most \(Format.maximumBlobSize) fit"
     case .nameWithNUL: "a name holds a NUL"
@@ -91,6 +94,8 @@ public enum Fault: Error, Hashable, Sendable, CustomStringConvertible {
     case .blockCount(let count): "bad block count \(count)"
     case .blockSum(let claimed, let marked):
       "block count is \(claimed), but \(marked) blocks are marked"
+    case .tooManySlots(let count):
+      "\(count) clusters; an extent holds at most \(Format.slotsPerExtent)"
     case .unknownDevice(let id): "device \(id) does not exist"
     case .clusterBeyondEnd(let device, let cluster):
       "cluster \(cluster) lies beyond the end of device \(device)"
@@ -105,7 +110,7 @@ public enum Fault: Error, Hashable, Sendable, CustomStringConvertible {
     case .missingClusters(let name, let count, let first):
       "archive is incomplete: \(String(decoding: name, as: UTF8.self)) lacks "
         + "\(count) cluster\(count == 1 ? "" : "s"), the first at byte "
-        + "\(first * UInt64(Format.clusterSize))"
+        + "\(first &* UInt64(Format.clusterSize))"
     }
   }
 }

@@ -113,7 +113,7 @@ struct OptionWordTests {
         case 0: words.append(values.randomElement(using: &random)!)
         case 1: words.append(String(values.randomElement(using: &random)!.drop { $0 == "-" }))
         default:
-          // Help and unknown letters are rare, or little else would be seen.
+          // Help and unknown letters are rare, so that most command lines are accepted.
           let word = (0..<Int.random(in: 1...4, using: &random)).map { _ -> Character in
             let letter = letters.randomElement(using: &random)!
             let isRare = letter == "h" && Int.random(in: 0..<4, using: &random) > 0
