@@ -18,7 +18,7 @@ SWIFT_SOURCES = Package.swift Sources Tests
 SHELL_SCRIPTS = .ci/run scripts/install-packages scripts/demo scripts/make-guest \
 	scripts/guest-init scripts/get-qemu
 
-.PHONY: all help release demo check test bench install uninstall completions format lint clean
+.PHONY: all help release demo check check-all test bench install uninstall completions format lint clean
 
 all: release
 
@@ -26,7 +26,8 @@ help:
 	@echo 'make            build the tools (release) in .build/release'
 	@echo 'make demo       install what is missing, build, and show the main job on a real disk image and a live guest'
 	@echo 'make check      install what is missing, lint, and run all tests'
-	@echo 'make test       run all tests with what is there'
+	@echo 'make check-all  the slow half: live tests with newer QEMUs, and random tests with more seeds'
+	@echo 'make test       run all tests that need nothing but what is installed'
 	@echo 'make bench      measure against dd, zstd and nbdkit (Benchmarks/README.md)'
 	@echo 'make install    install below PREFIX ($(PREFIX)), inside of DESTDIR; make uninstall takes it back'
 	@echo 'make completions  write completions/ anew, after a change of options'
@@ -44,6 +45,23 @@ check:
 	scripts/install-packages build demo check
 	$(MAKE) lint
 	$(MAKE) test
+
+# Debian releases whose QEMUs scripts/get-qemu unpacks.
+NEWER_QEMUS = trixie sid
+LIVE_TESTS = ^(TapTests|NBDTests)\.
+RANDOM_TESTS = ^(ToolTests\.(Event)?Fuzz|PackTests\.|TapTests\.BackupTests)
+
+check-all:
+	scripts/install-packages build demo check
+	$(SWIFT) build --build-tests
+	status=0; \
+	for qemu in $(NEWER_QEMUS); do \
+	  echo "Live tests with QEMU of Debian $$qemu"; \
+	  QEMU=$$qemu $(SWIFT) test --skip-build --filter '$(LIVE_TESTS)' || status=1; \
+	done; \
+	echo 'Random tests with 10 times as many seeds'; \
+	SOAK=10 $(SWIFT) test --skip-build --filter '$(RANDOM_TESTS)' || status=1; \
+	exit $$status
 
 test:
 	$(SWIFT) test

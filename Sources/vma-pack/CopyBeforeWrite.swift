@@ -118,9 +118,10 @@ final class CopyBeforeWrite {
   ///   - sources: the disks to copy from, by the id of their device.
   ///   - answer: writes an answer; nil where the producer waits for none.
   ///   - directory: for data that has to wait.
+  ///   - partialCount: clusters of which a part is known that stay in memory.
   init(
     _ input: EventInput, sources: [UInt8: any CopySource], queue: ExtentQueue,
-    answer: ((Answer) throws -> Void)?, directory: String?
+    answer: ((Answer) throws -> Void)?, directory: String?, partialCount: Int = 128
   ) throws {
     scratch = try Buffer(capacity: 1 << 20)
     stateBuffer = try Buffer(capacity: Format.clusterSize)
@@ -135,7 +136,7 @@ final class CopyBeforeWrite {
     partial = try PartialClusters(
       sizes: isDense
         ? Dictionary(uniqueKeysWithValues: disks.map { ($0.id, $0.clusterCount) }) : [:],
-      directory: directory)
+      directory: directory, heldCount: partialCount)
   }
 
   /// Takes the stream from `begin` to its end, and copies the disks meanwhile.

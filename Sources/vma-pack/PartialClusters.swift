@@ -42,7 +42,7 @@ final class PartialClusters {
   ///   - sizes: of each device, in clusters, where a bit for each of them is not too much.
   ///   - directory: of the files, see `Descriptor.temporary`.
   ///   - heldCount: clusters in memory.
-  init(sizes: [UInt8: UInt64], directory: String?, heldCount: Int = 128) throws {
+  init(sizes: [UInt8: UInt64], directory: String?, heldCount: Int) throws {
     mapBuffer = try Buffer(capacity: 16)
     deviceClusters = sizes
     self.directory = directory

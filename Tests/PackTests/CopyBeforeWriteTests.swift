@@ -2,6 +2,8 @@
 
 import ChangedBlocks
 import FilterIO
+import Glibc
+import Synchronization
 import TestSupport
 import Testing
 import VMA
@@ -70,6 +72,10 @@ private final class World: EventBytes {
   var random: SeededGenerator
   let disks: [Disk]
   private var pipe: [UInt8] = []
+  /// How many bytes of the pipe were read.
+  private var readCount = 0
+  /// How often the engine had to wait for room, and looked at the stream meanwhile.
+  private(set) var waitCount = 0
   private var sequence: UInt32 = 0
   private var held: [UInt32: Held] = [:]
   /// Writes that were answered and are not done yet.
@@ -210,65 +216,122 @@ private final class World: EventBytes {
   // MARK: The stream
 
   func isReady(within milliseconds: Int32) -> Bool {
+    if milliseconds > 0 { waitCount += 1 }
     goOn()
-    return !pipe.isEmpty
+    return !isPipeEmpty
   }
+
+  private var isPipeEmpty: Bool { readCount == pipe.count }
 
   func read(into buffer: Buffer, _ range: Range<Int>) -> Int {
     goOn()
-    while pipe.isEmpty, !isOver { step() }
-    let count = min(pipe.count, range.count, Int.random(in: 1...4000, using: &random))
-    buffer.copy(Array(pipe.prefix(count)), to: range.lowerBound)
-    pipe.removeFirst(count)
+    if isPipeEmpty {
+      pipe.removeAll()
+      readCount = 0
+    }
+    while isPipeEmpty, !isOver { step() }
+    let count = min(
+      pipe.count - readCount, range.count, Int.random(in: 1...4000, using: &random))
+    buffer.copy(Array(pipe[readCount..<readCount + count]), to: range.lowerBound)
+    readCount += count
     return count
   }
 
-  func isAtEnd() -> Bool { pipe.isEmpty }
+  func isAtEnd() -> Bool { isPipeEmpty }
+}
+
+/// Reads the extents, as the thread does that writes the archive.
+private final class Collector: @unchecked Sendable {
+  private let queue: ExtentQueue
+  private let devices: [Device]
+  private var census: ClusterCensus
+  private(set) var images: [UInt8: [UInt8]]
+  /// Sectors that are not of one write.
+  private(set) var tornCount = 0
+
+  init(_ queue: ExtentQueue, _ devices: [Device]) {
+    self.queue = queue
+    self.devices = devices
+    census = ClusterCensus(devices)
+    images = Dictionary(
+      uniqueKeysWithValues: devices.map {
+        ($0.id, [UInt8](repeating: 0, count: Int($0.size / 512)))
+      })
+  }
+
+  /// Reads all extents.
+  ///
+  /// - Parameter pause: is called before each.
+  func run(pause: () -> Void) throws {
+    while true {
+      pause()
+      guard let extent = try queue.next() else { break }
+      try read(extent)
+      queue.recycle(extent)
+    }
+    try census.checkComplete(devices)
+  }
+
+  private func read(_ extent: PackedExtent) throws {
+    let header = ExtentHeader(slots: extent.slots)
+    try census.record(header)
+    // Where each stored block lies in the buffer.
+    let blocks = extent.ranges.flatMap {
+      Array(stride(from: $0.lowerBound, to: $0.upperBound, by: 512))
+    }
+    .dropFirst()
+    header.forEachPiece { piece in
+      guard let position = piece.position else { return }
+      for sector in 0..<piece.length / 512 {
+        let place = blocks[blocks.startIndex + position / 512 + sector]
+        let index = Int(piece.offset) / 512 + sector
+        let bytes = extent.buffer.withBytes(place..<place + 512) { [$0[0], $0[200], $0[511]] }
+        guard index < images[piece.device]?.count ?? 0 else { continue }
+        images[piece.device]?[index] = bytes[0]
+        if Set(bytes).count != 1 { tornCount += 1 }
+      }
+    }
+  }
 }
 
 @Suite struct CopyBeforeWriteTests {
+  /// What the engine has to work with.
+  private struct Limits {
+    /// Extents in memory. More than the archive has: the engine runs on the thread of the test and
+    /// nobody writes meanwhile, so that a seed always does the same.
+    var extentCount = 8
+    var partialCount = 128
+    var directory = "/tmp"
+  }
+
   /// What the archive says of each disk.
-  private func pack(_ world: World, answers: Bool) throws -> [UInt8: [UInt8]] {
+  ///
+  /// - Parameter pause: is called on the writing thread before each extent; without it, all are
+  ///   written in the end.
+  private func pack(
+    _ world: World, answers: Bool, _ limits: Limits = Limits(),
+    pause: (@Sendable () -> Void)? = nil
+  ) throws -> [UInt8: [UInt8]] {
     let input = try EventInput(world, name: "stream")
     while !input.grammar.hasBegun { _ = try input.next() }
-    let queue = try ExtentQueue(uuid: UUID(1), count: 8)
+    let queue = try ExtentQueue(uuid: UUID(1), count: limits.extentCount)
     let sources = Dictionary(
       uniqueKeysWithValues: world.disks.filter(\.isCopied).map { ($0.id, $0 as any CopySource) })
     let engine = try CopyBeforeWrite(
       input, sources: sources, queue: queue, answer: answers ? { world.take($0) } : nil,
-      directory: "/tmp")
-    // On this thread: the world is not made for more than one.
-    try engine.run()
-    try queue.fill {}
-
-    var images = Dictionary(
-      uniqueKeysWithValues: world.disks.map {
-        ($0.id, [UInt8](repeating: 0, count: $0.content.count))
-      })
+      directory: limits.directory, partialCount: limits.partialCount)
     let devices = input.grammar.devices.map { Device(id: $0.id, name: $0.name, size: $0.size) }
-    var census = ClusterCensus(devices)
-    while let extent = try queue.next() {
-      let header = ExtentHeader(slots: extent.slots)
-      try census.record(header)
-      // Where each stored block lies in the buffer.
-      let blocks = extent.ranges.flatMap {
-        Array(stride(from: $0.lowerBound, to: $0.upperBound, by: 512))
-      }
-      .dropFirst()
-      header.forEachPiece { piece in
-        guard let position = piece.position else { return }
-        for sector in 0..<piece.length / 512 {
-          let place = blocks[blocks.startIndex + position / 512 + sector]
-          let index = Int(piece.offset) / 512 + sector
-          let bytes = extent.buffer.withBytes(place..<place + 512) { [$0[0], $0[200], $0[511]] }
-          guard index < images[piece.device]?.count ?? 0 else { continue }
-          images[piece.device]?[index] = bytes[0]
-          #expect(Set(bytes).count == 1, "a sector in pieces")
-        }
-      }
+    let collector = Collector(queue, devices)
+    let ending = Channel<Void>()
+    if let pause {
+      _ = try FilterIO.Thread { ending.finish(Result { try collector.run(pause: pause) }) }
     }
-    try census.checkComplete(devices)
-    return images
+    // On this thread: the world is not made for more than one.
+    let result = Result { try engine.run() }
+    try queue.fill { try result.get() }
+    if pause == nil { try collector.run {} } else { _ = try ending.receive() }
+    #expect(collector.tornCount == 0)
+    return collector.images
   }
 
   private func disk(
@@ -301,5 +364,43 @@ private final class World: EventBytes {
       if case .complete = $0 { true } else { false }
     }
     #expect(completions.count == (answers ? 2 : 0))
+  }
+
+  /// A store that is slow, and more that waits than memory is for.
+  private func packSlowly(
+    seed: UInt64, directory: String = "/tmp"
+  ) throws -> (world: World, images: [UInt8: [UInt8]]) {
+    var random = SeededGenerator(seed: seed)
+    let answers = seed % 2 == 0
+    let disks = [
+      disk(1, sectors: 128 * 160 + 9, announced: answers, copied: true, &random),
+      disk(7, sectors: 128 * 2, announced: answers, copied: true, &random),
+      disk(9, sectors: 128 * 50 + 1, announced: false, copied: false, &random),
+    ]
+    let world = World(seed: seed &* 31, disks: disks, writes: 40 + Int(seed % 200))
+    let limits = Limits(extentCount: 2, partialCount: 3, directory: directory)
+    let pauses = Mutex(SeededGenerator(seed: ~seed))
+    let images = try pack(world, answers: answers, limits) {
+      usleep(pauses.withLock { UInt32.random(in: 0..<4000, using: &$0) })
+    }
+    return (world, images)
+  }
+
+  @Test(
+    "D: the archive shows the instant, also where the queue is full and partial clusters spill",
+    arguments: 0..<40 * UInt64(Soak.factor))
+  func theQueueIsFull(seed: UInt64) throws {
+    let (world, images) = try packSlowly(seed: seed)
+    for disk in world.disks {
+      #expect(images[disk.id] == disk.atBegin, "disk \(disk.id), seed \(seed)")
+    }
+    // With answers the disk is copied beside the records, and not while there is no room.
+    if seed % 2 == 0 { #expect(world.waitCount > 0) }
+  }
+
+  /// The seeds of the test before do spill.
+  @Test("D: a spill that cannot be written fails the run", arguments: 0..<4 as Range<UInt64>)
+  func noSpill(seed: UInt64) {
+    #expect(throws: Failure.self) { try packSlowly(seed: seed, directory: "/nonexistent") }
   }
 }

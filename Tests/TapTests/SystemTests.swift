@@ -39,10 +39,16 @@ struct SystemTests {
     try machine.expectNothingLeft()
   }
 
-  @Test(arguments: ["scsi0", "vd0", "drive-scsi0"])
-  func `a disk has several names`(name: String) throws {
+  @Test(arguments: [
+    ("scsi0", "drive-scsi0"), ("vd0", "vd0"), ("drive-scsi0", "drive-scsi0"), ("vd0=x", "x"),
+  ])
+  func `D: a disk has several names`(device: String, name: String) throws {
     let machine = try Machine(.still)
-    let run = try machine.sh("vma-tap --qmp vm.qmp -d \(name) | head -c 200 | strings | head -1")
-    #expect(run.output.hasPrefix("CBE1D"))
+    try machine.keepBases()
+    let run = try machine.sh("vma-tap --qmp vm.qmp -d \(device) > events")
+    #expect(run.status == 0 && run.errors == "", "\(run.errors)")
+    let stream = try machine.check("events", disks: ["\(name)=base-a"])
+    #expect(stream.ended && stream.names == [name])
+    try machine.expectNothingLeft()
   }
 }

@@ -186,13 +186,27 @@ final class Machine {
     try sh("\(Programs.python) $P/qmp.py vm.qmp graph").output.trimmed
   }
 
+  /// Reads a stream, or a folder of restored disks, with an independent program; one that is not
+  /// well-formed fails the test.
   func check(_ events: String, seed: String, a: String = "a", b: String = "b") throws
     -> StreamReport
   {
+    try check(events, seed: seed, disks: ["\(a)=base-a", "\(b)=base-b"])
+  }
+
+  /// - Parameter disks: each with its base, in the order in which the guest writes to them.
+  func check(_ events: String, seed: String = "-", disks: [String]) throws -> StreamReport {
     let result = try sh(
-      "\(Programs.python) $P/check.py \(events) \(seed) \(a)=base-a \(b)=base-b", atMost: 120)
+      "\(Programs.python) $P/check.py \(events) \(seed) \(disks.joined(separator: " "))",
+      atMost: 120)
     try #require(result.status == 0, "\(result.errors)")
     return try JSONDecoder().decode(StreamReport.self, from: Data(result.output.utf8))
+  }
+
+  /// Whether a stream, complete or torn, has the record `end` as its last.
+  func hasEnd(_ events: String) throws -> Bool {
+    let stream = try Data(contentsOf: URL(fileURLWithPath: "\(path)/\(events)"))
+    return stream.suffix(32).starts(with: Data("CBE1E".utf8))
   }
 
   /// Runs `body` while a guest writes to both disks.
