@@ -7,9 +7,11 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -81,4 +83,18 @@ static inline int linux_status_flags(int fd) { return fcntl(fd, F_GETFL); }
 
 static inline int linux_set_pipe_size(int fd, int size) {
   return fcntl(fd, 1031 /* F_SETPIPE_SZ, Linux 2.6.35 */, size);
+}
+
+// Sets up one heap for all threads, which keeps what is freed, and 4 MiB of it. mallopt(3) is in a
+// header that Swift does not have.
+static inline int linux_reserve_heap(void) {
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  mallopt(M_TRIM_THRESHOLD, 1 << 26);
+  // Volatile: a compiler may leave out what is allocated and freed.
+  void *volatile pieces[8];
+  int failed = 0;
+  for (int i = 0; i < 8; i++) failed |= (pieces[i] = malloc(1 << 19)) == NULL;
+  for (int i = 0; i < 8; i++) free(pieces[i]);
+  return failed ? -1 : 0;
 }

@@ -45,6 +45,12 @@ extension Filter {
     Host.occupyStandardDescriptors()
     Host.useUTF8()
     Console.start(tool: configuration.commandName ?? "")
+    do {
+      try Host.raiseFileLimit()
+      try Host.reserveMemory()
+    } catch {
+      end(failing: error)
+    }
     // They would be changed without a word, and the wrong file be written.
     guard Host.argumentsAreText else {
       end(failing: Failure(.usage, "an argument is no UTF-8 text"))
@@ -68,12 +74,14 @@ extension Filter {
           || command.common.progress == .auto && !command.common.quiet
             && Descriptor.standardError.isTerminal
       )
+      try Console.startWriter()
       try command.filter()
       try Descriptor.closeStandardOutput()
       Console.clearStatus()
       Host.exit(0)
     } catch {
       Cleanup.run()
+      if (error as? Failure)?.status == .inputOutput { Signals.dieOfBrokenPipe() }
       end(failing: error)
     }
   }

@@ -4,27 +4,40 @@ internal import Glibc
 internal import Synchronization
 
 /// A thread that takes the signals of the process, and shows progress between them.
+///
+/// All signals that end a process by default end the run: it cleans up and dies of that signal. So
+/// do those of faults where somebody sends them; a fault itself cannot be taken. SIGUSR1 asks for a
+/// status line. SIGXFSZ is ignored, so that the write fails (EFBIG). What the parent ignores (nohup
+/// does) stays ignored.
 public enum Signals {
   // Held while the process dies, so that nothing can be begun any more that would have to be
-  // taken back.
+  // cleaned up.
   private static let taker = Mutex<(@Sendable (Int32) -> Void)?>(nil)
+
+  /// Neither taken nor blocked: they cannot be (SIGKILL, SIGSTOP), stop the process and let it go
+  /// on, do nothing by default, or are the C library's own (32, 33).
+  private static let others: Set<Int32> = [
+    SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGCHLD, SIGURG, SIGWINCH, SIGXFSZ, 32,
+    33,
+  ]
 
   /// Call it before any other thread is started.
   static func start(showingProgress: Bool) throws(Failure) {
-    // What whoever started us ignores (nohup does) stays ignored.
-    let ending = [SIGINT, SIGTERM, SIGHUP].filter { !SignalMask.isIgnored($0) }
-    let taken = ending + [SIGUSR1]
+    SignalMask.ignore(SIGXFSZ)
+    let taken = (1...SignalMask.last).filter {
+      !others.contains($0) && !SignalMask.isIgnored($0)
+    }
     SignalMask.block(taken)
     _ = try Thread {
       while true {
         let signal = SignalMask.wait(for: taken, milliseconds: showingProgress ? 250 : nil)
-        if let signal, ending.contains(signal) {
+        if signal == SIGUSR1 {
+          Console.report(status: Progress.current.line)
+        } else if let signal {
           taker.withLock { taker in
             guard let taker else { die(of: signal) }
             taker(signal)
           }
-        } else if signal == SIGUSR1 {
-          Console.error(Progress.current.line)
         } else if showingProgress {
           Console.show(status: Progress.current.line)
         }
@@ -38,11 +51,18 @@ public enum Signals {
     taker.withLock { $0 = body }
   }
 
-  /// Takes everything back and ends the process by the signal.
+  /// Cleans up and ends the process by the signal.
   public static func die(of signal: Int32) -> Never {
     Cleanup.run()
     Console.clearStatus()
+    Console.drain(milliseconds: 250)
     SignalMask.die(of: signal)
+  }
+
+  /// Ends the process by SIGPIPE, silently, if a write of this thread was to a pipe that nobody
+  /// reads any more: what that signal would have done, after cleaning up.
+  static func dieOfBrokenPipe() {
+    SignalMask.unblock(SIGPIPE)
   }
 }
 

@@ -84,9 +84,6 @@ final class ExtentQueue: @unchecked Sendable {
   /// taken for a whole one.
   func fill(_ body: @escaping @Sendable () throws -> Void) throws {
     _ = try Thread { [self] in
-      // That a server or a producer goes away is a failure; that the reader of the output does, in
-      // another thread, ends the process.
-      SignalMask.ignoreBrokenPipes()
       do {
         try body()
         // An archive without any disk still has one extent.

@@ -226,7 +226,7 @@ public struct FileStatus: Sendable {
   @unsafe public func write(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
     var done = 0
     while done < bytes.count {
-      done += try move(.write, bytes: bytes.count - done) {
+      done += try move(raw == 2 ? .say : .write, bytes: bytes.count - done) {
         unsafe Glibc.write(raw, bytes.baseAddress.map { unsafe $0 + done }, $0)
       }
     }

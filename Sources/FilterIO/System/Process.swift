@@ -2,6 +2,7 @@
 
 internal import CLinux
 internal import Glibc
+internal import SystemPackage
 
 /// What a tool asks of the process around it.
 public enum Host {
@@ -16,6 +17,40 @@ public enum Host {
     for (raw, flags) in [(0, O_WRONLY), (1, O_RDONLY), (2, O_RDONLY)] as [(Int32, Int32)] {
       if linux_is_open(raw) == 0 { _ = unsafe linux_open_at(AT_FDCWD, "/dev/null", flags, 0) }
     }
+  }
+
+  /// Allows as many open files as the process may have.
+  ///
+  /// - Throws: status 1 if that is too few for any run.
+  static func raiseFileLimit() throws(Failure) {
+    let least: rlim_t = 16
+    var limit = rlimit()
+    guard unsafe getrlimit(__rlimit_resource_t(7 /* RLIMIT_NOFILE */), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    unsafe setrlimit(__rlimit_resource_t(7), &limit)
+    guard limit.rlim_max >= least else {
+      throw Failure(
+        .general,
+        "only \(limit.rlim_max) open files are allowed, at least \(least) are needed (ulimit -n)")
+    }
+  }
+
+  /// Has memory for small things from the start: what Swift allocates itself cannot fail without
+  /// ending the process. Large things are allocated by `Buffer`, or checked by `requireMemory`.
+  ///
+  /// - Throws: status 1 if there is none.
+  static func reserveMemory() throws(Failure) {
+    guard linux_reserve_heap() == 0 else {
+      throw Failure(.general, "cannot allocate 4.00 MiB", .noMemory)
+    }
+  }
+
+  /// Checks that so much memory can be had, before Swift allocates it, which cannot fail.
+  ///
+  /// - Throws: status 1 if not.
+  static func requireMemory(_ bytes: Int) throws(Failure) {
+    // Below this it comes from the reserve.
+    if bytes >= 1 << 19 { _ = try Buffer(capacity: bytes) }
   }
 
   /// Whether all arguments of the process are UTF-8.
@@ -54,7 +89,9 @@ public enum Host {
     _ = unsafe setlocale(LC_CTYPE, "C.UTF-8")
   }
 
+  /// Ends the process, when what was said on standard error is written or has waited for long.
   public static func exit(_ status: Int32) -> Never {
+    Console.drain()
     Glibc.exit(status)
   }
 }

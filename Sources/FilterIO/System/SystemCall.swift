@@ -12,6 +12,8 @@ enum SystemCall: String, CaseIterable {
     renameat, renameat2, rmdir, socket, unlinkat, waitpid, write, writev
   case posixSpawn = "posix_spawn"
   case threadCreate = "pthread_create"
+  /// What is said on standard error, which is to be heard when a test has all writes fail.
+  case say
 
   /// Makes the call once: -1 and `errno` if it fails.
   @inline(__always)

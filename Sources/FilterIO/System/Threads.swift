@@ -102,6 +102,19 @@ public enum SignalMask {
     unsafe with(signals) { unsafe _ = pthread_sigmask(SIG_BLOCK, $0, nil) }
   }
 
+  /// Unblocks a signal in this thread; if it is pending, it takes effect.
+  static func unblock(_ signal: Int32) {
+    unsafe with([signal]) { unsafe _ = pthread_sigmask(SIG_UNBLOCK, $0, nil) }
+  }
+
+  /// Ignores a signal in the whole process.
+  public static func ignore(_ signal: Int32) {
+    _ = Glibc.signal(signal, SIG_IGN)
+  }
+
+  /// The highest number of a signal.
+  static let last: Int32 = 64
+
   /// Whether the process was started with the signal ignored.
   static func isIgnored(_ signal: Int32) -> Bool { linux_is_ignored(signal) != 0 }
 
@@ -112,7 +125,7 @@ public enum SignalMask {
 
   /// The same in all threads, those that run already too.
   public static func ignoreBrokenPipesEverywhere() {
-    _ = Glibc.signal(SIGPIPE, SIG_IGN)
+    ignore(SIGPIPE)
   }
 
   /// Waits for one of the signals, which must be blocked.
@@ -135,8 +148,8 @@ public enum SignalMask {
   /// Ends the process by the signal, as if it had not been caught.
   public static func die(of signal: Int32) -> Never {
     _ = Glibc.signal(signal, SIG_DFL)
-    unsafe with([signal]) { unsafe _ = pthread_sigmask(SIG_UNBLOCK, $0, nil) }
-    kill(getpid(), signal)
+    unblock(signal)
+    raise(signal)
     _exit(128 + signal)
   }
 
