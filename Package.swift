@@ -107,6 +107,8 @@ let package = Package(
       ],
       exclude: ["Golden"]),
     .testTarget(
+      name: "QueueTests", dependencies: ["FilterIO", "TestSupport", "VMA", "vma-tap"]),
+    .testTarget(
       name: "TapTests", dependencies: ["TestSupport", "vma-pack", "vma-tap", "vma-unpack"],
       exclude: ["Programs"]),
   ],

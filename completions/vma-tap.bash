@@ -165,7 +165,7 @@ _vma-tap() {
     local -a repeating_flags=()
     local -a non_repeating_flags=(--list -l --quiet -q --verbose -v --version -h --help)
     local -a repeating_options=(-d --device -c --config)
-    local -a non_repeating_options=(--qmp --tmpdir --progress)
+    local -a non_repeating_options=(--qmp --tmpdir --spill-limit --patience --progress)
     __vma-tap_offer_flags_options 0
 
     # Offer option value completions
@@ -183,6 +183,12 @@ _vma-tap() {
         ;;
     '--tmpdir')
         __vma-tap_add_completions -d
+        return
+        ;;
+    '--spill-limit')
+        return
+        ;;
+    '--patience')
         return
         ;;
     '--progress')

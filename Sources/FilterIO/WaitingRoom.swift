@@ -4,14 +4,23 @@ internal import SystemPackage
 internal import VMA
 
 extension Descriptor {
+  /// Where a temporary file lies: in `directory`; where nil, in `$TMPDIR`, or else in `/var/tmp`.
+  public static func temporaryDirectory(_ directory: String?) -> String {
+    let variable = Host.environment("TMPDIR").flatMap { $0.isEmpty ? nil : $0 }
+    return directory ?? variable ?? "/var/tmp"
+  }
+
   /// A file without a name, for data that has to wait.
   ///
-  /// - Parameter directory: where it lies; where nil, in `$TMPDIR`, or else in `/var/tmp`.
+  /// - Parameters:
+  ///   - directory: see `temporaryDirectory`.
+  ///   - kind: what messages call it.
   /// - Throws: status 73.
-  public static func temporary(in directory: String?) throws -> Descriptor {
-    let variable = Host.environment("TMPDIR").flatMap { $0.isEmpty ? nil : $0 }
-    let path = FilePath(directory ?? variable ?? "/var/tmp")
-    let name = "temporary file in \(path)"
+  public static func temporary(
+    in directory: String?, called kind: String = "temporary file"
+  ) throws -> Descriptor {
+    let path = FilePath(temporaryDirectory(directory))
+    let name = "\(kind) in \(path)"
     do {
       do {
         return try open(path, [.readWrite, .unnamed], name: name, permissions: 0o600)

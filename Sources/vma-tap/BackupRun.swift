@@ -49,12 +49,14 @@ final class BackupRun: @unchecked Sendable {
   private(set) var pauseCount = 0
 
   var clusterCount: Int { targets.reduce(0) { $0 + $1.clusterCount } }
+  /// Bytes that went to the spill file, and the longest that a request was held, in seconds.
+  var pressure: (spilledBytes: UInt64, longestWait: Double) { queue.summary }
   /// Of the stream; known when it is at its end.
   var byteCount: UInt64 { writer.byteCount }
 
   init(
     monitorPath: String, client: QMPClient, mailbox: Mailbox, disks: [Disk], configs: [Config],
-    output: Descriptor
+    spill: SpillFile?, patience: Double, output: Descriptor
   ) throws {
     self.monitorPath = monitorPath
     self.client = client
@@ -67,8 +69,8 @@ final class BackupRun: @unchecked Sendable {
     targets = devices.enumerated().map { index, device in
       Target(device, name: Jobs.exportName(index))
     }
-    queue = EventQueue(diskCount: disks.count, mailbox: mailbox)
-    writer = EventWriter(output, devices, queue, mailbox)
+    queue = try EventQueue(devices, spill: spill, patience: patience, mailbox: mailbox)
+    writer = try EventWriter(output, devices, queue, mailbox)
     server = try NBDServer(targets, queue: queue, mailbox: mailbox, user: client.user)
   }
 

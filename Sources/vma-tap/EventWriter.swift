@@ -17,6 +17,8 @@ final class EventWriter: @unchecked Sendable {
   private let mailbox: Mailbox
   private let devices: [Device]
   // Of the writing thread alone.
+  /// Of records without data.
+  private let headers: Buffer
   private var recordCount: UInt64 = 0
   /// Bytes that were written; to be asked for when the end is.
   private(set) var byteCount: UInt64 = 0
@@ -26,7 +28,10 @@ final class EventWriter: @unchecked Sendable {
   private var abortReason: String?
   private var isAtEnd = true
 
-  init(_ output: Descriptor, _ devices: [Device], _ queue: EventQueue, _ mailbox: Mailbox) {
+  init(
+    _ output: Descriptor, _ devices: [Device], _ queue: EventQueue, _ mailbox: Mailbox
+  ) throws {
+    headers = try Buffer(capacity: Self.batchSize * StreamFormat.headerSize)
     self.output = output
     self.devices = devices
     self.queue = queue
@@ -41,7 +46,7 @@ final class EventWriter: @unchecked Sendable {
     _ = try Thread { [self] in
       do {
         try writeHead(configs, time)
-        while let batch = queue.next(atMost: Self.batchSize) {
+        while let batch = try queue.next(atMost: Self.batchSize) {
           try write(batch)
           queue.recycle(batch)
         }
@@ -120,14 +125,14 @@ final class EventWriter: @unchecked Sendable {
 
   private func write(_ batch: [Event]) throws {
     var pieces: [(buffer: Buffer, range: Range<Int>)] = []
-    for event in batch {
+    for (index, event) in batch.enumerated() {
       switch event {
       case .zeros(let device, let offset, let length, let isOfGuest):
-        let buffer = try Buffer(capacity: StreamFormat.headerSize)
         let header = header(
           .zeros, device: device, offset: offset, length: length, isOfGuest: isOfGuest)
-        buffer.copy(header, to: 0)
-        pieces.append((buffer, 0..<StreamFormat.headerSize))
+        let place = index * StreamFormat.headerSize
+        headers.copy(header, to: place)
+        pieces.append((headers, place..<place + header.count))
         Progress.current.add(length)
       case .data(let cluster):
         pieces += self.pieces(of: cluster)

@@ -55,6 +55,7 @@ struct NBDConnection {
   private let targets: [Target]
   private let queue: EventQueue
   private let mailbox: Mailbox
+  private let hold = Hold()
   /// For all that is no data, and for data that is dropped.
   private let scratch: Buffer
 
@@ -147,6 +148,7 @@ struct NBDConnection {
   ///
   /// - Returns: false where the client takes its leave.
   private func serveRequest(of target: Target) throws -> Bool {
+    if hold.isRunning { hold.nextRequest(isPending: socket.isReadable()) }
     try read(into: scratch, 0..<28)
     let (magic, command, handle, offset, length) = scratch.withBytes(0..<28) { bytes in
       (
@@ -196,7 +198,7 @@ struct NBDConnection {
     var offset = range.lowerBound
     while offset < range.upperBound {
       let length = target.length(ofClusterAt: offset)
-      if let buffer = queue.buffer() {
+      if let buffer = queue.buffer(hold) {
         let data = Cluster.headroom..<Cluster.headroom + length
         do {
           try read(into: buffer, data)

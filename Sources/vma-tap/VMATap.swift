@@ -12,7 +12,7 @@ struct VMATap: Filter {
     abstract: "Tell the disks of a running QEMU, as they are at one instant, as a stream.",
     usage: """
       vma-tap --qmp SOCKET [-d DEVICE[=NAME]]... [-c [NAME=]FILE]...
-              [--tmpdir DIR] > events
+              [--tmpdir DIR] [--spill-limit SIZE] [--patience SECONDS] > events
       vma-tap --qmp SOCKET --list
       """,
     discussion: """
@@ -40,9 +40,17 @@ struct VMATap: Filter {
 
   @Option(
     help: ArgumentHelp(
-      "Buffer old data in an unlinked file in DIR.", valueName: "dir"),
+      "Directory for the spill file (default: $TMPDIR, then /var/tmp).", valueName: "dir"),
     completion: .directory)
   var tmpdir: String?
+
+  @Option(
+    help: ArgumentHelp("Spill at most this much old data; 0: none.", valueName: "size"))
+  var spillLimit = "8G"
+
+  @Option(
+    help: ArgumentHelp("Hold a guest write for at most this long.", valueName: "seconds"))
+  var patience = 20
 
   @Option(
     help: ArgumentHelp("Deprecated; use --tmpdir.", valueName: "dir", visibility: .hidden),
@@ -55,18 +63,31 @@ struct VMATap: Filter {
   @OptionGroup var common: CommonOptions
 
   func filter() throws {
-    guard !list || device.isEmpty && config.isEmpty && tmpdir == nil && fleece == nil else {
+    guard !list || device.isEmpty && config.isEmpty && tmpdir == nil && fleece == nil
+    else {
       throw Failure(.usage, "--list goes with none of --device, --config and --tmpdir")
     }
     if !list, Descriptor.standardOutput.isTerminal {
       throw Failure(.usage, "standard output is a terminal; vma-pack --events reads the stream")
     }
     if fleece != nil {
-      Console.warn("--fleece is deprecated and means --tmpdir; QEMU's block graph stays as it is")
+      Console.warn("--fleece is deprecated; use --tmpdir")
+    }
+    guard patience > 0 else { throw Failure(.usage, "--patience: must be at least 1 second") }
+    guard let limit = ByteCount(argument: spillLimit) else {
+      throw Failure(.usage, "--spill-limit: \(spillLimit) is not a size such as 512M or 8G")
     }
     let configs = try ConfigFiles.read(config)
     guard configs.count <= StreamFormat.maximumConfigCount else {
       throw Failure(.usage, "an archive holds at most \(StreamFormat.maximumConfigCount) configs")
+    }
+
+    // Before QEMU is told anything.
+    let spill =
+      list || limit.bytes == 0 ? nil : try SpillFile(in: tmpdir ?? fleece, limit: limit.bytes)
+    if let spill, try !spill.hasSpace() {
+      Console.warn(
+        "\(spill.name): not used while less than 1 GiB or 5 % of the file system is free")
     }
 
     let mailbox = Mailbox()
@@ -87,13 +108,15 @@ struct VMATap: Filter {
     Progress.current.expect(total)
     let run = try BackupRun(
       monitorPath: qmp, client: client, mailbox: mailbox, disks: disks, configs: configs,
-      output: .standardOutput)
+      spill: spill, patience: Double(min(patience, 1_000_000_000)), output: .standardOutput)
     try run.run()
     if common.verbose {
       let count = "\(disks.count) \(disks.count == 1 ? "disk" : "disks")"
       Console.error(
         "\(count), \(ByteCount(total)) in \(run.clusterCount) clusters; "
           + "\(ByteCount(run.byteCount)) written, paused \(run.pauseCount) times, "
+          + "\(ByteCount(run.pressure.spilledBytes)) spilled, a guest write held for at most "
+          + "\(Int((run.pressure.longestWait * 1000).rounded())) ms, "
           + Progress.current.rate(of: total))
     }
   }

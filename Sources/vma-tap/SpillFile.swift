@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FilterIO
+import VMA
+
+/// Where clusters wait that memory has no room for: slots of one cluster each.
+protocol SpillStorage: Sendable {
+  /// For messages: `spill file in /var/tmp`.
+  var name: String { get }
+  /// Bytes that may be in it.
+  var limit: UInt64 { get }
+  /// Writes a cluster to a slot.
+  ///
+  /// - Throws: where there is no space, or the storage fails. The slot then holds anything.
+  func write(_ buffer: Buffer, _ range: Range<Int>, toSlot slot: Int) throws(Failure)
+  /// Reads a cluster back.
+  func read(into buffer: Buffer, _ range: Range<Int>, fromSlot slot: Int) throws(Failure)
+  /// Gives the space of a slot back to the file system, if it can.
+  func free(slot: Int)
+  /// Gives back all space.
+  func clear()
+}
+
+/// An unlinked file that never takes the last of its file system.
+final class SpillFile: SpillStorage, @unchecked Sendable {
+  /// What stays free: so many bytes, or a twentieth of the file system where that is more.
+  private static let reserve: UInt64 = 1 << 30
+  /// Slots written between two looks at the free space.
+  private static let allowance = 16
+
+  let limit: UInt64
+  var name: String { file.name }
+  private let file: Descriptor
+  /// Of the thread that writes.
+  private var allowance = 0
+
+  /// - Parameter directory: where nil, `$TMPDIR`, or else `/var/tmp`.
+  /// - Throws: status 73 if no file can be created there.
+  init(in directory: String?, limit: UInt64) throws {
+    self.limit = limit
+    file = try .temporary(in: directory, called: "spill file")
+  }
+
+  /// Whether the file system has space to spare.
+  func hasSpace() throws(Failure) -> Bool {
+    guard let space = try file.fileSystemSpace() else { return true }
+    let size = UInt64(Self.allowance * Format.clusterSize)
+    return space.free >= max(Self.reserve, space.size / 20) + size
+  }
+
+  func write(_ buffer: Buffer, _ range: Range<Int>, toSlot slot: Int) throws(Failure) {
+    if allowance == 0 {
+      guard try hasSpace() else {
+        throw Failure(
+          .inputOutput, "\(name): less than 1 GiB or 5 % of the file system would be free")
+      }
+      allowance = Self.allowance
+    }
+    allowance -= 1
+    try file.write(buffer, range, at: UInt64(slot * Format.clusterSize))
+  }
+
+  func read(into buffer: Buffer, _ range: Range<Int>, fromSlot slot: Int) throws(Failure) {
+    guard
+      try file.read(into: buffer, range, at: UInt64(slot * Format.clusterSize)) == range.count
+    else { throw Failure(.inputOutput, "\(name): another process has truncated it") }
+  }
+
+  func free(slot: Int) {
+    let start = UInt64(slot * Format.clusterSize)
+    // Where the file system cannot, the slot is used again all the same.
+    _ = file.punchHole(start..<start + UInt64(Format.clusterSize))
+  }
+
+  func clear() {
+    // Its space comes back at the latest when the process ends.
+    try? file.truncate(to: 0)
+  }
+}
