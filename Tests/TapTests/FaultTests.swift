@@ -104,12 +104,10 @@ struct FaultTests {
     #expect(left.output == "74\nvma-pack: store/vm.vma: No space left on device\n")
   }
 
-  /// A guest that writes now and then does not notice: its old data waits in memory. One that
-  /// writes as fast as it can fills that, and then waits, but gets no error.
-  @Test(arguments: [(0.08, 0.0..<5.0), (0.0, 5.0..<30.0)])
-  func `vma-pack is stopped for ten seconds, and goes on`(
-    pause: Double, worst: Range<Double>
-  ) throws {
+  /// A guest does not notice: its old data waits in memory, or in the spill file if it writes as
+  /// fast as it can.
+  @Test(arguments: [0.08, 0.0])
+  func `vma-pack is stopped for ten seconds, and goes on`(pause: Double) throws {
     let guest = try machine.withGuest(seed: 4, pause: pause) {
       let run = try machine.sh(
         """
@@ -123,7 +121,7 @@ struct FaultTests {
       #expect(run.output == "0\n0\n" && run.status == 0, "\(run.errors)")
     }
     #expect(guest.errors == [])
-    #expect(worst.contains(guest.worst), "\(guest)")
+    #expect(guest.worst < 5, "\(guest)")
     #expect(try machine.check("restored", seed: "4").ended)
     try machine.expectNothingLeft()
   }

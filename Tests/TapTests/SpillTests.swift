@@ -4,7 +4,8 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("A guest does not wait for the reader of the stream", .serialized,
+@Suite(
+  "A guest does not wait for the reader of the stream", .serialized,
   requires("qemu-storage-daemon", .pythonNBD))
 struct SpillTests {
   let machine: Machine

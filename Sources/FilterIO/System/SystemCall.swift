@@ -7,7 +7,8 @@ internal import SystemPackage
 /// The system calls that can fail, by their C names. Each of them is made through `attempt` and
 /// nowhere else, so that tests of a debug build can make it fail (see `FaultInjection`).
 enum SystemCall: String, CaseIterable {
-  case accept, bind, close, connect, fallocate, fstat, fstatat, fstatvfs, fsync, ftruncate, getsockopt, ioctl,
+  case accept, bind, close, connect, fallocate, fstat, fstatat, fstatvfs, fsync, ftruncate,
+    getsockopt, ioctl,
     lchown, linkat, listen, lseek, mkdir, mkdtemp, mmap, openat, pipe, poll, pread, pwrite, read,
     renameat, renameat2, rmdir, socket, unlinkat, waitpid, write, writev
   case posixSpawn = "posix_spawn"
