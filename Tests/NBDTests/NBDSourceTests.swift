@@ -43,12 +43,12 @@ struct NBDSourceTests {
 
   @Test(requires("nbdkit", "psktool"))
   func `over TLS with a shared key`() throws {
-    try dir.sh("psktool -u alice -p keys >/dev/null 2>&1")
+    try dir.sh("psktool -u alice -p keys >/dev/null 2>&1").succeeds()
     let server = try Server.nbdkit(dir, "--tls=require", "--tls-psk=keys", "file", "disk.img")
     let uri = "nbds+unix://alice@/?socket=s&tls-psk-file=keys"
     try expectSame(dir.packed("d=\(uri)"), expected, "over TLS")
     try dir.run(.pack, "-o", "a.vma", server.uri).fails(66, .pack, saying: server.uri)
-    try dir.sh("psktool -u alice -p other >/dev/null 2>&1")
+    try dir.sh("psktool -u alice -p other >/dev/null 2>&1").succeeds()
     let wrong = "nbds+unix://alice@/?socket=s&tls-psk-file=other"
     try dir.run(.pack, "-o", "a.vma", wrong).fails(66, .pack, saying: wrong)
   }
@@ -57,6 +57,8 @@ struct NBDSourceTests {
   func `over TLS with a certificate`() throws {
     try dir.sh(
       """
+      set -e
+      exec 2> certtool.log
       mkdir server client
       certtool --generate-privkey --key-type=ecdsa --outfile ca-key.pem
       printf 'cn = test\\nca\\ncert_signing_key\\n' > ca.info
@@ -69,7 +71,8 @@ struct NBDSourceTests {
       certtool --generate-certificate --load-ca-certificate server/ca-cert.pem \
         --load-ca-privkey ca-key.pem --load-privkey server/server-key.pem \
         --template server.info --outfile server/server-cert.pem
-      """)
+      """
+    ).succeeds()
     let port = try freePort()
     let server = try Server.nbdkit(
       dir, port: port, "--tls=require", "--tls-certificates=server", "file", "disk.img")

@@ -59,7 +59,7 @@ struct NBDTargetTests {
 
   @Test(requires("nbdkit", "psktool"))
   func `over TLS`() throws {
-    try dir.sh("psktool -u alice -p keys >/dev/null 2>&1")
+    try dir.sh("psktool -u alice -p keys >/dev/null 2>&1").succeeds()
     let server = try Server.nbdkit(dir, "--tls=require", "--tls-psk=keys", "file", "t.img")
     let uri = "nbds+unix://alice@/?socket=s&tls-psk-file=keys"
     try dir.run(.unpack, "-d", "scsi0", "-m", "scsi0=\(uri)", "a.vma").succeeds()
@@ -162,9 +162,9 @@ struct NBDTargetTests {
     #expect(!dir.exists("out"))
   }
 
-  @Test(requires("nbdkit"), arguments: [false, true])
+  @Test(requires("nbdkit", "psktool"), arguments: [false, true])
   func `a server that is killed`(withTLS: Bool) throws {
-    try dir.sh("psktool -u alice -p keys >/dev/null 2>&1 || touch keys")
+    try dir.sh("psktool -u alice -p keys >/dev/null 2>&1").succeeds()
     let server = try Server.nbdkit(
       dir,
       arguments: (withTLS ? ["--tls=require", "--tls-psk=keys"] : [])

@@ -81,13 +81,14 @@ struct BackupTests {
     let machine = try Machine(megabytes: 220)
     let guest = try machine.withGuest(seed: 6, pause: 0.005) {
       // Nothing is read, so that the copying in the background is paused near the start.
-      try machine.sh("vma-tap --qmp vm.qmp | (sleep 2; cat) > events")
+      try machine.succeed("vma-tap --qmp vm.qmp | (sleep 2; cat) > events")
     }
     #expect(guest.errors == [])
     let live = try machine.check("events", seed: "6")
     #expect(live.ended && live.byGuest > 0)
     try machine.keepBases()
-    try machine.sh("vma-tap --qmp vm.qmp | \(Programs.python) $P/sink.py 300 > events")
+    try machine.succeed(
+      "vma-tap --qmp vm.qmp | \(Programs.python) $P/sink.py 300 > events")
     let alone = try machine.check("events", seed: "-")
     #expect(alone.ended && alone.byGuest == 0)
   }

@@ -37,7 +37,7 @@ struct GraphTests {
     let machine = try Machine(megabytes: 96)
     let graph = try machine.graph()
     let guest = try machine.withGuest(seed: 1, pause: 0.01) {
-      try machine.sh("\(script); wait $reader; kill $watch")
+      _ = try machine.sh("\(script); wait $reader; kill $watch")
     }
     if !script.contains("KILL") { #expect(guest.errors == []) }
     let judged = try machine.sh("\(Programs.python) $P/watch.py log")

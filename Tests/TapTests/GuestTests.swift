@@ -31,7 +31,7 @@ struct GuestTests {
     try machine.waitForRecords(after + 30)
     try machine.expectNothingLeft()
 
-    try machine.sh("vma-unpack -C restored vm.vma")
+    try machine.succeed("vma-unpack -C restored vm.vma")
     let restored = ["0", "1"].map { "restored/disk-drive-virtio\($0).raw" }
     let numbers = try machine.records(restored[0], restored[1])
     // It tells every tenth.
@@ -57,7 +57,7 @@ struct GuestTests {
 
     if mend == "job-cancel" {
       // One is enough: the other is of the same group.
-      try machine.sh(
+      try machine.succeed(
         """
         q() { \(Programs.python) $P/qmp.py vm.qmp "$@"; }
         q job-cancel "{\\"id\\":$(q query-jobs | grep -o '"vmatap[^"]*"' | head -n 1)}"
@@ -69,14 +69,14 @@ struct GuestTests {
     }
     let stopped = machine.recordCount
     // QEMU repeats the write; the guest has not seen that it failed.
-    try machine.sh("\(Programs.python) $P/qmp.py vm.qmp cont")
+    try machine.succeed("\(Programs.python) $P/qmp.py vm.qmp cont")
     try machine.waitForRecords(stopped + 30)
 
     // Whatever has happened, no record is lost or torn on the disks themselves.
-    try machine.sh(
+    try machine.succeed(
       """
       \(Programs.python) $P/qmp.py vm.qmp quit
-      while kill -0 \(machine.processID); do sleep 0.1; done
+      while kill -0 \(machine.processID) 2> gone; do sleep 0.1; done
       qemu-img convert -O raw b.qcow2 b.now
       """)
     #expect(try machine.records("a.raw", "b.now")[0] >= stopped + 30)

@@ -145,7 +145,10 @@ struct TarReaderTests {
       #expect(try #require(dir.status(of: "out/disk-disk0.raw")).st_size == off_t(size))
       try dir.sh("cat b.vma | vma-to-tar | tar -tv > list").succeeds()
     } else {
-      try dir.sh("vma-to-tar \(options) b.vma | head -c 65536 | tar -tv > list 2> /dev/null")
+      // The last fault is that of tar, whose input is cut.
+      let cut = try dir.sh(
+        "vma-to-tar \(options) b.vma | head -c 65536 | tar -tv > list 2> /dev/null")
+      #expect(cut.ending == .exit(2))
     }
     #expect(String(decoding: try dir.read("list"), as: UTF8.self).contains(" \(size) "))
   }

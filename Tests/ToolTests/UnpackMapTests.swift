@@ -150,6 +150,7 @@ struct UnpackMapTests {
     let device = try LoopDevice("image", in: dir)
     for input in [Input.file(dir("a.vma")), .pipe(Sample.wholeBytes)] {
       try dir.sh("cat > \(device.path) && blockdev --flushbufs \(device.path)", input: .pipe(old))
+        .succeeds()
       try dir.run(
         .unpack, "-d", "scsi0", "--no-configs", "-m", "scsi0=\(device.path)", input: input
       ).succeeds()

@@ -65,7 +65,7 @@ final class Machine {
     temporary = root + "/tmp"
     mkdir(path, 0o755)
     mkdir(temporary, 0o755)
-    try sh(
+    try succeed(
       """
       dd if=/dev/urandom of=a.raw bs=1M count=10 status=none
       dd if=/dev/urandom of=a.raw bs=1M count=\(megabytes - 18) seek=14 conv=notrunc status=none
@@ -75,9 +75,9 @@ final class Machine {
       dd if=/dev/urandom of=b.raw bs=512 count=\((3 << 11) + 37) oflag=append conv=notrunc \
       status=none
       for name in a b; do
-        [ \(format) = raw ] || qemu-img convert -O \(format) $name.raw $name.\(format)
+        [ \(format) = raw ] || qemu-img convert -f raw -O \(format) $name.raw $name.\(format)
       done
-      sync -f .
+      sync a.* b.*
       """)
     try start(kind, format: format)
   }
@@ -89,21 +89,21 @@ final class Machine {
 
   private func start(_ kind: Kind, format: String) throws {
     let arguments: [String]
-    let socket: String
     switch kind {
-    case .daemon: (arguments, socket) = (Self.daemon(format), "guest.nbd")
-    case .still: (arguments, socket) = (Self.still(format), "vm.qmp")
+    case .daemon: arguments = Self.daemon(format)
+    case .still: arguments = Self.still(format)
     case .linux(let onError):
       try keepBases()
-      try sh("qemu-img convert -O qcow2 b.raw b.qcow2")
-      (arguments, socket) = (Self.linux(onError: onError), "vm.qmp")
+      try succeed("qemu-img convert -f raw -O qcow2 b.raw b.qcow2")
+      arguments = Self.linux(onError: onError)
     }
     qemu = try Child(arguments, in: path, temporary: temporary, qemu: release)
-    for _ in 0..<200 where !FileManager.default.fileExists(atPath: "\(path)/\(socket)") {
+    // It answers once all disks, exports and monitors are there.
+    let limit = Date().addingTimeInterval(30)
+    while try sh("\(Programs.python) $P/qmp.py second.qmp query-version 2>&1").status != 0 {
+      try #require(Date() < limit, "\(arguments[0]) does not answer")
       usleep(20_000)
     }
-    // It listens a moment after the name is there.
-    usleep(100_000)
   }
 
   private static func daemon(_ format: String) -> [String] {
@@ -164,7 +164,6 @@ final class Machine {
   var processID: pid_t { qemu?.process.processIdentifier ?? -1 }
 
   /// Runs a script of bash in the directory, the tools on its path.
-  @discardableResult
   func sh(
     _ script: String, atMost seconds: Int = 60
   ) throws -> (status: Int32, output: String, errors: String) {
@@ -173,8 +172,16 @@ final class Machine {
     return child.finish(atMost: seconds)
   }
 
+  /// Runs a script, every part of which must succeed.
+  func succeed(
+    _ script: String, atMost seconds: Int = 60, sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    let run = try sh("set -e -o pipefail\n" + script, atMost: seconds)
+    try #require(run.status == 0, "\(script): \(run)", sourceLocation: sourceLocation)
+  }
+
   /// Keeps what the disks hold now, for a check.
-  func keepBases() throws { try sh("cp a.raw base-a; cp b.raw base-b") }
+  func keepBases() throws { try succeed("cp a.raw base-a; cp b.raw base-b") }
 
   /// The jobs and nodes in QEMU that no run should leave.
   func leftovers() throws -> String {

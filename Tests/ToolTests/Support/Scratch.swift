@@ -69,7 +69,6 @@ final class Scratch: Sendable {
   }
 
   /// Runs a bash script with the tools first on `PATH`; a failing part of a pipe fails it.
-  @discardableResult
   func sh(
     _ script: String, input: Input = .nothing, sourceLocation: SourceLocation = #_sourceLocation
   ) throws -> Outcome {
