@@ -14,11 +14,14 @@ SWIFT ?= swift
 # Static: an installed tool needs no Swift on its machine. lld leaves out what is never called.
 RELEASE = -c release --static-swift-stdlib -Xswiftc -use-ld=lld \
 	-Xlinker --gc-sections -Xlinker --icf=all
+# For each fuzz target. SANITIZERS=fuzzer,address also finds wrong use of memory, and is slower.
+SECONDS ?= 60
+SANITIZERS ?= fuzzer
 SWIFT_SOURCES = Package.swift Sources Tests
 SHELL_SCRIPTS = .ci/run scripts/install-packages scripts/demo scripts/make-guest \
-	scripts/guest-init scripts/get-qemu
+	scripts/guest-init scripts/get-qemu scripts/fuzz
 
-.PHONY: all help release demo check check-all test bench install uninstall completions format lint clean
+.PHONY: all help release demo check check-all test fuzz bench install uninstall completions format lint clean
 
 all: release
 
@@ -28,6 +31,7 @@ help:
 	@echo 'make check      install what is missing, lint, and run all tests'
 	@echo 'make check-all  the slow half: live tests with newer QEMUs, and random tests with more seeds'
 	@echo 'make test       run all tests that need nothing but what is installed'
+	@echo 'make fuzz       run every fuzz target for SECONDS ($(SECONDS)) seconds'
 	@echo 'make bench      measure against dd, zstd and nbdkit (Benchmarks/README.md)'
 	@echo 'make install    install below PREFIX ($(PREFIX)), inside of DESTDIR; make uninstall takes it back'
 	@echo 'make completions  write completions/ anew, after a change of options'
@@ -49,7 +53,7 @@ check:
 # Debian releases whose QEMUs scripts/get-qemu unpacks.
 NEWER_QEMUS = trixie sid
 LIVE_TESTS = ^(TapTests|NBDTests)\.
-RANDOM_TESTS = ^(ToolTests\.(Event)?Fuzz|PackTests\.|TapTests\.BackupTests)
+RANDOM_TESTS = ^(ToolTests\.((Event)?Fuzz|Mutation)|PackTests\.|TapTests\.BackupTests)
 
 check-all:
 	scripts/install-packages build demo check
@@ -65,6 +69,13 @@ check-all:
 
 test:
 	$(SWIFT) test
+
+# The programs and the corpus so far lie in .build/fuzz, with what was found.
+fuzz:
+	FUZZ=1 $(SWIFT) build -c release --scratch-path .build/fuzz --product fuzz \
+	  -Xswiftc -sanitize=$(SANITIZERS) -Xswiftc -use-ld=lld
+	$(SWIFT) build
+	scripts/fuzz .build/fuzz/release/fuzz .build/debug $(SECONDS)
 
 bench:
 	scripts/install-packages build demo check bench

@@ -119,6 +119,9 @@ public struct StreamGrammar: Sendable {
   }
 
   private func checkFields(_ record: Record) throws(StreamFault) {
+    guard (0...StreamFormat.maximumPayload).contains(record.payloadSize) else {
+      throw .payload(UInt32(clamping: record.payloadSize))
+    }
     let sector = UInt64(StreamFormat.sectorSize)
     let isValid: Bool =
       switch record.kind {

@@ -35,7 +35,7 @@ extension Target {
       case 3: patch(&bytes, at: 4096 + 32 * index + 8, value)
       case 4: patch(&bytes, at: [48, 52, 56, 4][index % 4], UInt32(truncatingIfNeeded: value))
       case 5: patch(&bytes, at: Format.fixedHeaderSize + index, UInt16(truncatingIfNeeded: value))
-      case 6: patch(&bytes, at: Int(value % UInt64(bytes.count)), choices.byte())
+      case 6: patch(&bytes, at: Int(value % UInt64(max(bytes.count, 1))), choices.byte())
       default: bytes = Array(bytes.prefix(Int(value % 20000)))
       }
     }
