@@ -35,7 +35,10 @@ let package = Package(
   targets: [
     .systemLibrary(
       name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
+    .systemLibrary(name: "CBzip2", providers: [.apt(["libbz2-dev"])]),
     .systemLibrary(name: "CLinux"),
+    .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+    .systemLibrary(name: "CLzma", pkgConfig: "liblzma", providers: [.apt(["liblzma-dev"])]),
     .systemLibrary(name: "CMD5", pkgConfig: "libmd", providers: [.apt(["libmd-dev"])]),
     .systemLibrary(name: "CNBD", pkgConfig: "libnbd", providers: [.apt(["libnbd-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -55,7 +58,7 @@ let package = Package(
     .target(name: "Zstd", dependencies: ["CZstd", "FilterIO"], swiftSettings: settings),
     .target(
       name: "Decompression",
-      dependencies: ["CArchive", "CZlib", "FilterIO", "VMA", "Zstd", system],
+      dependencies: ["CBzip2", "CLZ4", "CLzma", "CZlib", "CZstd", "FilterIO", "VMA"],
       swiftSettings: settings),
     .target(name: "TarWriter", dependencies: ["CArchive", "FilterIO"], swiftSettings: settings),
 
@@ -89,6 +92,8 @@ let package = Package(
       dependencies: ["ChangedBlocks", "Decompression", "FilterIO", "MD5", "VMA", argumentParser],
       path: "Tests/Fuzz/Targets"),
     .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"]),
+    .testTarget(
+      name: "DecompressionTests", dependencies: ["Decompression", "FilterIO", "TestSupport"]),
     .testTarget(
       name: "OptionTests",
       dependencies: [

@@ -2,7 +2,6 @@
 
 public import FilterIO
 public import VMA
-internal import Zstd
 
 /// The archive operand: a file or standard input, decompressed if need be.
 public struct Input {
@@ -17,15 +16,12 @@ public struct Input {
   /// Of the file as it is, compressed or not.
   public let status: FileStatus
 
-  private enum Compression {
-    case zstd, gzip, lzop
-    case filter(FilterSource.Format)
-  }
-
   /// Opens the archive and finds out by its first bytes how it is compressed.
   ///
-  /// - Parameter path: `-` for standard input; nil for the same, where that is no terminal.
-  public static func open(_ path: String?) throws -> Input {
+  /// - Parameters:
+  ///   - path: `-` for standard input; nil for the same, where that is not a terminal.
+  ///   - log: of what is wrong with compressed data, which is read on then; nil where it is an error.
+  public static func open(_ path: String?, log: DamageLog? = nil) throws -> Input {
     let descriptor: Descriptor
     if let path, path != "-" {
       descriptor = try Descriptor.input(at: path)
@@ -35,7 +31,7 @@ public struct Input {
         throw Failure(.usage, "no archive given, and standard input is a terminal")
       }
     }
-    return try Input(descriptor)
+    return try Input(descriptor, log: log)
   }
 
   /// The header of the archive at a path, for completions.
@@ -44,7 +40,7 @@ public struct Input {
     return try ArchiveReader(input.source, name: input.name).header
   }
 
-  private init(_ descriptor: Descriptor) throws {
+  private init(_ descriptor: Descriptor, log: DamageLog?) throws {
     name = descriptor.name
     status = try descriptor.status()
     let kind = status.kind
@@ -67,34 +63,12 @@ public struct Input {
         })
     }
     let magic = probe.withBytes(0..<count) { bytes in bytes.indices.map { bytes[$0] } }
-    switch Self.compression(magic) {
-    case nil:
+    guard let compression = Compression(magic: magic) else {
       source = raw
       file = isSeekable ? descriptor : nil
       return
-    case .zstd: source = try ZstdSource(raw, name: name)
-    case .gzip: source = try GzipSource(raw, name: name)
-    case .lzop: source = try LzopSource(raw, name: name)
-    case .filter(let format): source = try FilterSource(raw, format: format, name: name)
     }
+    source = try FramedSource(raw, try compression.decoder(), name: name, log: log)
     file = nil
-  }
-
-  private static func compression(_ magic: [UInt8]) -> Compression? {
-    let known: [([UInt8], Compression)] = [
-      ([0x28, 0xb5, 0x2f, 0xfd], .zstd),
-      ([0x1f, 0x8b], .gzip),
-      ([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], .filter(.xz)),
-      ([0x42, 0x5a, 0x68], .filter(.bzip2)),
-      ([0x04, 0x22, 0x4d, 0x18], .filter(.lz4)),
-      ([0x02, 0x21, 0x4c, 0x18], .filter(.lz4)),  // as `lz4 -l` writes it
-      ([0x89, 0x4c, 0x5a, 0x4f, 0x00, 0x0d, 0x0a, 0x1a, 0x0a], .lzop),
-    ]
-    if let found = known.first(where: { magic.starts(with: $0.0) }) { return found.1 }
-    // A zstd file may start with a skippable frame, as pzstd writes it.
-    if magic.count >= 4, magic[0] & 0xf0 == 0x50, magic[1...3] == [0x2a, 0x4d, 0x18] {
-      return .zstd
-    }
-    return nil
   }
 }
