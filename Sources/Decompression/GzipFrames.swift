@@ -66,8 +66,8 @@ internal import FilterIO
       switch reason {
       case "incorrect data check":
         trailer = 4
-        step.end = .damaged(reason)
-      case "incorrect length check": step.end = .damaged(reason)
+        step.end = .damaged("the checksum of a member is wrong")
+      case "incorrect length check": step.end = .damaged("the length of a member is wrong")
       default: step.end = .broken(reason)
       }
     }

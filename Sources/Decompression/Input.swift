@@ -13,6 +13,8 @@ public struct Input {
   /// at any place.
   public let file: Descriptor?
 
+  /// What is wrong with compressed data that is read on behind damage; nil for plain data.
+  public let log: DamageLog?
   /// Of the file as it is, compressed or not.
   public let status: FileStatus
 
@@ -66,9 +68,11 @@ public struct Input {
     guard let compression = Compression(magic: magic) else {
       source = raw
       file = isSeekable ? descriptor : nil
+      self.log = nil
       return
     }
     source = try FramedSource(raw, try compression.decoder(), name: name, log: log)
     file = nil
+    self.log = log
   }
 }

@@ -72,7 +72,7 @@ internal import FilterIO
       var (consumed, produced) = (start.count, 0)
       return unsafe LZ4F_decompress(context, nil, &produced, start.baseAddress, &consumed, nil)
     }
-    guard LZ4F_isError(code) == 0 else { throw FrameFault(Self.reason(code)) }
+    guard LZ4F_isError(code) == 0 else { throw FrameFault("a frame header is damaged") }
     part = .blockHeader
     return .frame(header: header)
   }
@@ -115,7 +115,8 @@ internal import FilterIO
       let isChecksum = part == .checksum
       return FrameStep(
         consumed: isChecksum ? left : 0,
-        end: isChecksum ? .damaged(Self.reason(code)) : .broken(Self.reason(code)))
+        end: isChecksum
+          ? .damaged("the checksum of a frame is wrong") : .broken("a block is damaged"))
     }
     left -= step.consumed
     if left == 0, step.produced < target.count {
@@ -158,9 +159,5 @@ internal import FilterIO
     undelivered = undelivered.lowerBound + step.produced..<undelivered.upperBound
     if undelivered.isEmpty { step.end = .sound }
     return step
-  }
-
-  private static func reason(_ code: Int) -> String {
-    unsafe String(cString: LZ4F_getErrorName(code))
   }
 }

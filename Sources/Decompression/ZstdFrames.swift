@@ -100,7 +100,8 @@ internal import FilterIO
     guard ZSTD_isError(code) == 0 else {
       let isChecksum = part == .checksum
       step = FrameStep(consumed: isChecksum ? left : 0)
-      step.end = isChecksum ? .damaged(Self.reason(code)) : .broken(Self.reason(code))
+      step.end =
+        isChecksum ? .damaged("the checksum of a frame is wrong") : .broken(Self.reason(code))
       return step
     }
     left -= step.consumed

@@ -49,6 +49,8 @@ public final class ArchiveReader: ExtentSource {
   /// How the archive is called in messages.
   public let name: String
   public let header: ArchiveHeader
+  /// What is wrong with the header, where it is used all the same; nil for a sound one.
+  public let headerFault: FormatError?
   /// Bytes of the header; the first extent follows.
   public let headerSize: Int
   public private(set) var census: ClusterCensus
@@ -68,8 +70,11 @@ public final class ArchiveReader: ExtentSource {
   ///   - name: of the archive, for messages.
   ///   - keepsData: whether the extents are to have their blocks; without them they are read all
   ///     the same.
+  ///   - salvagesHeader: whether what can be read of a damaged header is enough.
   /// - Throws: `Failure` 65 where this is no sound header.
-  public init(_ source: any ByteSource, name: String, keepsData: Bool = true) throws {
+  public init(
+    _ source: any ByteSource, name: String, keepsData: Bool = true, salvagesHeader: Bool = false
+  ) throws {
     self.source = source
     self.keepsData = keepsData
     self.name = name
@@ -83,8 +88,17 @@ public final class ArchiveReader: ExtentSource {
       let buffer = try Buffer(capacity: headerSize)
       buffer.copy(from: fixed, 0..<count, to: 0)
       let rest = try source.readFully(into: buffer, count..<headerSize)
-      header = try buffer.withBytes(0..<count + rest) { (bytes) throws(FormatError) in
-        try ArchiveHeader(parsing: bytes, digest: MD5.self)
+      let size = headerSize
+      (header, headerFault) = try buffer.withBytes(0..<count + rest) {
+        (bytes) throws(FormatError) in
+        do throws(FormatError) {
+          return (try ArchiveHeader(parsing: bytes, digest: MD5.self), nil)
+        } catch {
+          guard salvagesHeader, bytes.count == size else { throw error }
+          let header = ArchiveHeader(salvaging: bytes)
+          guard !header.devices.isEmpty || !header.configs.isEmpty else { throw error }
+          return (header, error)
+        }
       }
     } catch let error as FormatError {
       throw Failure(name, error)

@@ -45,6 +45,8 @@ extension ArchiveHeader {
 /// The file name that a member of an archive gets outside.
 public struct OutputName: Hashable, Sendable {
   public let bytes: [UInt8]
+  /// The most bytes that a file name can have.
+  public static let longest = 255
   /// The name inside of the archive.
   private let member: [UInt8]
 
@@ -97,7 +99,7 @@ public struct OutputName: Hashable, Sendable {
           "has no name"
         } else if name.member == [46] || name.member == [46, 46] {
           "names a directory"
-        } else if name.bytes.count > 255 {
+        } else if name.bytes.count > longest {
           "has a name of more than 255 bytes"
         } else if name.bytes.contains(47) {
           "has a slash in its name"

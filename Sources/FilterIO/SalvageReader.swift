@@ -6,49 +6,82 @@ public import VMA
 /// Reads what a damaged archive still holds: from any place where no sound extent is, it searches
 /// on, at every byte, for the next one.
 ///
-/// Data blocks carry no checksum, so whether the blocks of an extent are right shows only in what
-/// follows: another extent (or something that was one), or the end. Where nothing of that kind
-/// stands, bytes may be missing from the extent, or too many in it, and its clusters are given up,
-/// unless the next extent lies where it would if nothing was lost or added: a multiple of 512 bytes
-/// away.
+/// Data blocks carry no checksum. What of them can be called right is told by what surrounds them:
+/// the checksum of the compressed frame that they came in, and the next extent. Where that does not
+/// lie where it must, bytes may be missing from the extent, or too many in it, and its data is
+/// restored, but not proven; unless the distance is a multiple of 512 bytes, as where nothing was
+/// lost or added.
 public final class SalvageReader: ExtentSource {
   public let header: ArchiveHeader
   public private(set) var census: ClusterCensus
-  /// Places at which something was wrong.
-  public private(set) var faultCount = 0
-  /// The first of them, in words.
-  public private(set) var firstFault: String?
+  /// What is wrong with an archive, as far as it was read.
+  public var faultCount: Int { ownFaults.faultCount + (log?.faultCount ?? 0) }
+  /// The first of it, in words; a fault of a compressed frame is the cause of all others.
+  public var firstFault: String? {
+    headerFault.map { "\($0)" } ?? log?.firstFault ?? ownFaults.firstFault
+  }
 
   private let source: any ByteSource
   private let name: String
-  private let window: Buffer
+  private let log: DamageLog?
+  private let ownFaults = DamageLog()
+  private let headerFault: FormatError?
+  /// Of the archive; nil until an extent tells it, where the header does not have to be right.
+  private var uuid: UUID?
+  private var window: Buffer
   private var unread = 0..<0
   /// Where `unread` starts in the archive.
   private var byte: UInt64
   private var isAtEnd = false
-  private var spare: [Extent]
+  private var spare: [Extent] = []
   private var number = 0
 
-  /// - Parameter reader: which has read the header of the archive, and no extent.
-  public init(_ reader: ArchiveReader) throws {
-    window = try Buffer(capacity: 12 << 20)
-    spare = [try Extent(), try Extent()]
+  /// Clusters that were returned, but may be wrong.
+  private var unproven: [UInt8: ClusterSet] = [:]
+  /// Clusters that came in the compressed frame that has not ended yet: its end decides.
+  private var undecided: [UInt8: ClusterSet] = [:]
+  /// A byte of that frame.
+  private var undecidedPlace: UInt64 = 0
+
+  private static let windowSize = 12 << 20
+
+  /// - Parameters:
+  ///   - reader: which has read the header of the archive, and no extent.
+  ///   - log: what the decompressor knows of the bytes; nil for an archive that is not compressed.
+  public init(_ reader: ArchiveReader, log: DamageLog? = nil) throws {
     header = reader.header
+    headerFault = reader.headerFault
+    uuid = reader.headerFault == nil ? reader.header.uuid : nil
     source = reader.source
     name = reader.name
+    self.log = log
     byte = UInt64(reader.headerSize)
     census = ClusterCensus(reader.header.devices, isSalvaging: true)
+    window = try Buffer(capacity: Self.windowSize)
+    spare = [try Extent(), try Extent()]
+    if let headerFault { ownFaults.note("\(headerFault)") }
   }
 
   public func recycle(_ extent: Extent) { spare.append(extent) }
 
+  /// The clusters of a device that were returned, but are not proven; known at the end.
+  package func unprovenClusters(of device: Device) -> ClusterSet {
+    // Without a sound header it is not sure which device that is, nor how long.
+    headerFault == nil
+      ? unproven[device.id] ?? ClusterSet(denseCount: nil) : census.clusters(of: device)
+  }
+
   public func next() throws -> Extent? {
     while true {
       try fill(Format.extentHeaderSize)
-      guard !unread.isEmpty else { return nil }
+      log?.forget(before: min(byte, undecided.isEmpty ? byte : undecidedPlace))
+      guard !unread.isEmpty else {
+        decide()
+        return nil
+      }
       guard let found = soundHeader(at: 0) else {
         note("no sound extent at byte \(byte)")
-        guard try search(from: 1) != nil else { return nil }
+        guard try search(from: 1) != nil else { continue }
         continue
       }
       try fill(Format.extentHeaderSize + found.dataSize + Format.extentHeaderSize)
@@ -65,29 +98,40 @@ public final class SalvageReader: ExtentSource {
   ///
   /// - Returns: whether anything of it can be used.
   private func take(_ found: ExtentHeader, into extent: Extent) throws -> Bool {
-    let size = Format.extentHeaderSize + found.dataSize
-    if let inside = try firstSoundHeader(in: Format.extentHeaderSize..<min(size, unread.count)) {
-      note("extent at byte \(byte) lacks some of its data")
-      drop(inside)
-      return false
+    let headerSize = Format.extentHeaderSize
+    let start = byte
+    // Where the data of the extent ends at the latest.
+    var end = min(headerSize + found.dataSize, unread.count)
+    var isSuspect = false
+    let gap = log?.gap(in: start..<start + UInt64(headerSize + found.dataSize))
+    if let gap {
+      end = min(end, max(headerSize, Int(gap - start)))
+    } else if let inside = try firstSoundHeader(in: headerSize..<end) {
+      note("extent at byte \(start) lacks some of its data")
+      end = inside
+      isSuspect = true
+    } else if end < headerSize + found.dataSize {
+      note("archive is truncated at byte \(start + UInt64(unread.count))")
     }
-    let data = min(found.dataSize, unread.count - Format.extentHeaderSize)
-    let start = unread.lowerBound + Format.extentHeaderSize
-    extent.buffer.copy(from: window, start..<start + data, to: 0)
-    let isCut = data < found.dataSize
-    if isCut { note("archive is cut at byte \(byte + UInt64(unread.count))") }
-    drop(min(size, unread.count))
-    if !isCut, !unread.isEmpty, !isExtentLike() {
+    let isWhole = end == headerSize + found.dataSize
+    let first = unread.lowerBound + headerSize
+    extent.buffer.copy(from: window, first..<first + end - headerSize, to: 0)
+    drop(end)
+    let place = start + UInt64(end)
+    if isWhole, !unread.isEmpty, !isExtentLike(), log?.gap(in: place - 1..<place + 1) == nil {
       note("no sound extent at byte \(byte)")
       if let distance = try search(from: 0), distance % UInt64(Format.sectorSize) != 0 {
-        return false
+        isSuspect = true
       }
     }
-    return accept(found, dataCount: data, in: extent)
+    return accept(found, dataCount: end - headerSize, isSuspect: isSuspect, in: extent)
   }
 
-  /// Leaves in the extent what is whole, possible and new, and moves its blocks together.
-  private func accept(_ found: ExtentHeader, dataCount: Int, in extent: Extent) -> Bool {
+  /// Leaves in the extent what is there, possible and new, and moves its blocks together.
+  private func accept(
+    _ found: ExtentHeader, dataCount: Int, isSuspect: Bool, in extent: Extent
+  ) -> Bool {
+    decide()
     var slots: [Slot] = []
     var position = 0
     var used = 0
@@ -95,11 +139,21 @@ public final class SalvageReader: ExtentSource {
       let length = slot.mask.nonzeroBitCount * Format.blockSize
       defer { position += length }
       guard position + length <= dataCount else { continue }
+      let start = extent.byte + UInt64(Format.extentHeaderSize + position)
+      // What the header says has a checksum of its own, so that zeros are proven.
+      let verdict = length == 0 ? .sound : log?.verdict(on: start..<start + UInt64(length))
+      if verdict == .filler { continue }
       do {
         try census.record(slot)
       } catch {
         note("extent at byte \(extent.byte): \(error)")
         continue
+      }
+      if verdict == .doubtful || isSuspect && length > 0 {
+        Self.insert(slot, in: &unproven)
+      } else if verdict == .open {
+        Self.insert(slot, in: &undecided)
+        undecidedPlace = start + UInt64(length) - 1
       }
       if position != used {
         extent.buffer.copy(from: extent.buffer, position..<position + length, to: used)
@@ -111,10 +165,22 @@ public final class SalvageReader: ExtentSource {
     return !slots.isEmpty
   }
 
-  private func note(_ fault: String) {
-    faultCount += 1
-    if firstFault == nil { firstFault = fault }
+  private static func insert(_ slot: Slot, in sets: inout [UInt8: ClusterSet]) {
+    _ = sets[slot.device, default: ClusterSet(denseCount: nil)].insert(UInt64(slot.cluster))
   }
+
+  /// Asks how the frame has ended from which undecided clusters came.
+  private func decide() {
+    guard !undecided.isEmpty, let isSound = log?.isSound(at: undecidedPlace) else { return }
+    if !isSound {
+      for (device, clusters) in undecided {
+        unproven[device, default: ClusterSet(denseCount: nil)].formUnion(clusters)
+      }
+    }
+    undecided = [:]
+  }
+
+  private func note(_ fault: String) { ownFaults.note(fault) }
 
   // MARK: The window
 
@@ -124,16 +190,20 @@ public final class SalvageReader: ExtentSource {
     guard unread.count < count, !isAtEnd else { return }
     window.copy(from: window, unread, to: 0)
     unread = 0..<unread.count
-    do {
-      while unread.count < count {
-        let got = try source.read(into: window, unread.upperBound..<window.capacity)
-        if got == 0 { isAtEnd = true; return }
-        unread = 0..<unread.upperBound + got
+    while unread.count < count {
+      let got: Int
+      do {
+        got = try source.read(into: window, unread.upperBound..<window.capacity)
+      } catch let failure as Failure where failure.status == .inputOutput {
+        // What was read before is what there is.
+        note(failure.message)
+        got = 0
       }
-    } catch let failure as Failure where failure.status == .badData {
-      // A compressed archive that is damaged: what was read before is what there is.
-      note(failure.message)
-      isAtEnd = true
+      if got == 0 {
+        isAtEnd = true
+        return
+      }
+      unread = 0..<unread.upperBound + got
     }
   }
 
@@ -146,7 +216,15 @@ public final class SalvageReader: ExtentSource {
     let start = unread.lowerBound + offset
     guard start + Format.extentHeaderSize <= unread.upperBound else { return nil }
     return window.withBytes(start..<start + Format.extentHeaderSize) { bytes in
-      try? ExtentHeader(parsing: bytes, uuid: header.uuid, digest: MD5.self)
+      guard ExtentHeader.isPlausible(bytes, uuid: uuid) else { return nil }
+      let uuid = uuid ?? ExtentHeader.uuid(of: bytes)
+      do throws(Fault) {
+        let header = try ExtentHeader(parsing: bytes, uuid: uuid, digest: MD5.self)
+        self.uuid = uuid
+        return header
+      } catch {
+        return nil
+      }
     }
   }
 
@@ -154,20 +232,22 @@ public final class SalvageReader: ExtentSource {
     let range =
       unread.lowerBound..<min(unread.lowerBound + Format.extentHeaderSize, unread.upperBound)
     return window.withBytes(range) { bytes in
-      ExtentHeader.resembles(bytes, uuid: header.uuid)
+      ExtentHeader.resembles(bytes, uuid: uuid ?? header.uuid)
     }
   }
 
   /// The first sound header that starts in a range of the window, which is completed to hold it.
   private func firstSoundHeader(in range: Range<Int>) throws -> Int? {
+    let (needle, position, other, distance) = needle
     var offset = range.lowerBound
     while offset < range.upperBound {
-      let start = unread.lowerBound + offset
-      let end = min(unread.lowerBound + range.upperBound + 3, unread.upperBound)
+      let start = unread.lowerBound + offset + position
+      let end = min(
+        unread.lowerBound + range.upperBound + position + needle.count - 1, unread.upperBound)
       guard start < end,
-        let place = window.firstIndex(of: Array("VMAE".utf8), in: start..<end)
+        let place = window.firstIndex(of: needle, with: other, at: distance, in: start..<end)
       else { return nil }
-      offset = place - unread.lowerBound
+      offset = place - position - unread.lowerBound
       if offset + Format.extentHeaderSize > unread.count {
         try fill(offset + Format.extentHeaderSize)
       }
@@ -175,6 +255,17 @@ public final class SalvageReader: ExtentSource {
       offset += 1
     }
     return nil
+  }
+
+  /// What every header holds, and where. The uuid is rarer than the magic, of which something else
+  /// may be full, unless that is true of the uuid itself.
+  private var needle: (bytes: [UInt8], position: Int, other: [UInt8], distance: Int) {
+    let magic = Array("VMAE".utf8)
+    let bytes = uuid.map { uuid in
+      (0..<16).map { UInt8(truncatingIfNeeded: uuid.value >> (8 * (15 - UInt128($0)))) }
+    }
+    guard let bytes else { return (magic, 0, magic, 0) }
+    return Set(bytes).count > 4 ? (bytes, 8, magic, -8) : (magic, 0, bytes, 8)
   }
 
   /// Moves on to the next sound header at or after `offset`.

@@ -116,44 +116,83 @@ extension ArchiveHeader {
     else {
       throw FormatError(.headerChecksum, in: .header, at: UInt64(Format.HeaderOffset.md5))
     }
+    var firstFault: FormatError?
+    self.init(entriesOf: bytes, blobs: try BlobBuffer(header: bytes)) { error in
+      if firstFault == nil { firstFault = error }
+    }
+    if let firstFault { throw firstFault }
+  }
+
+  /// Reads what can be read of a header whose checksum does not have to be right. Entries that
+  /// cannot be are left out; what the others say may be wrong.
+  ///
+  /// - Parameter bytes: as many as `byteCount(fixedPart:)` says.
+  package init(salvaging bytes: Span<UInt8>) {
+    let start = Format.fixedHeaderSize
+    let whole = BlobBuffer(start: start, size: max(0, bytes.count - start))
+    let blobs: BlobBuffer
+    do throws(FormatError) { blobs = try BlobBuffer(header: bytes) } catch { blobs = whole }
+    self.init(entriesOf: bytes, blobs: blobs) { _ in }
+  }
+
+  /// - Parameter reject: is told of each entry that cannot be, and is left out.
+  private init(
+    entriesOf bytes: Span<UInt8>, blobs: BlobBuffer, reject: (FormatError) -> Void
+  ) {
     uuid = UUID(bytes.load(Format.HeaderOffset.uuid))
     creationTime = Int64(
       bitPattern: bytes.load(Format.HeaderOffset.creationTime, as: UInt64.self))
-    let blobs = try BlobBuffer(header: bytes)
-
     configs = []
     for index in 0..<Format.maximumConfigCount {
-      let nameField = Format.HeaderOffset.configNames + 4 * index
-      let dataField = Format.HeaderOffset.configData + 4 * index
-      let name: UInt32 = bytes.load(nameField)
-      let data: UInt32 = bytes.load(dataField)
-      guard name != 0, data != 0 else { continue }
-      configs.append(
-        Config(
-          name: try blobs.name(at: name, in: bytes, field: nameField),
-          data: try blobs.blob(at: data, in: bytes, field: dataField)))
+      do throws(FormatError) {
+        if let config = try Self.config(index, in: bytes, blobs) { configs.append(config) }
+      } catch {
+        reject(error)
+      }
     }
-
     devices = []
     for index in 0..<256 {
-      let field = Format.HeaderOffset.devices + Format.HeaderOffset.deviceStride * index
-      let name: UInt32 = bytes.load(field)
-      let size: UInt64 = bytes.load(field + Format.HeaderOffset.deviceSize)
-      guard name != 0, size != 0 else { continue }
-      guard let id = UInt8(exactly: index), id != 0 else {
-        throw FormatError(.deviceZero, in: .header, at: UInt64(field))
+      do throws(FormatError) {
+        if let device = try Self.device(index, in: bytes, blobs) { devices.append(device) }
+      } catch {
+        reject(error)
       }
-      let device = Device(
-        id: id, name: try blobs.name(at: name, in: bytes, field: field), size: size)
-      guard size <= Format.maximumDeviceSize,
-        device.isVMState || size % UInt64(Format.sectorSize) == 0
-      else {
-        throw FormatError(
-          .deviceSize(id: id, size: size), in: .header,
-          at: UInt64(field + Format.HeaderOffset.deviceSize))
-      }
-      devices.append(device)
     }
+  }
+
+  private static func config(
+    _ index: Int, in bytes: Span<UInt8>, _ blobs: BlobBuffer
+  ) throws(FormatError) -> Config? {
+    let nameField = Format.HeaderOffset.configNames + 4 * index
+    let dataField = Format.HeaderOffset.configData + 4 * index
+    let name: UInt32 = bytes.load(nameField)
+    let data: UInt32 = bytes.load(dataField)
+    guard name != 0, data != 0 else { return nil }
+    return Config(
+      name: try blobs.name(at: name, in: bytes, field: nameField),
+      data: try blobs.blob(at: data, in: bytes, field: dataField))
+  }
+
+  private static func device(
+    _ index: Int, in bytes: Span<UInt8>, _ blobs: BlobBuffer
+  ) throws(FormatError) -> Device? {
+    let field = Format.HeaderOffset.devices + Format.HeaderOffset.deviceStride * index
+    let name: UInt32 = bytes.load(field)
+    let size: UInt64 = bytes.load(field + Format.HeaderOffset.deviceSize)
+    guard name != 0, size != 0 else { return nil }
+    guard let id = UInt8(exactly: index), id != 0 else {
+      throw FormatError(.deviceZero, in: .header, at: UInt64(field))
+    }
+    let device = Device(
+      id: id, name: try blobs.name(at: name, in: bytes, field: field), size: size)
+    guard size <= Format.maximumDeviceSize,
+      device.isVMState || size % UInt64(Format.sectorSize) == 0
+    else {
+      throw FormatError(
+        .deviceSize(id: id, size: size), in: .header,
+        at: UInt64(field + Format.HeaderOffset.deviceSize))
+    }
+    return device
   }
 }
 
@@ -161,6 +200,11 @@ extension ArchiveHeader {
 private struct BlobBuffer {
   let start: Int
   let size: Int
+
+  init(start: Int, size: Int) {
+    self.start = start
+    self.size = size
+  }
 
   init(header: Span<UInt8>) throws(FormatError) {
     let offset: UInt32 = header.load(Format.HeaderOffset.blobBufferOffset)

@@ -111,6 +111,12 @@ public struct ClusterCensus: Sendable {
     return found < limit ? found : nil
   }
 
+  /// The clusters of the device that have come; not of a `vmstate` that must come in order.
+  package func clusters(of device: Device) -> ClusterSet {
+    let index = index[Int(device.id)]
+    return index < 0 ? ClusterSet(denseCount: nil) : tallies[index].seen
+  }
+
   /// Whether all clusters of the device have come (of `vmstate`, as many as its size says).
   public func isComplete(_ device: Device) -> Bool {
     count(of: device) >= clusterCount(of: device)

@@ -70,7 +70,38 @@ package struct ClusterSet: Sendable {
     return current != 0 && currentIndex > index ? min(stored, currentIndex) : stored
   }
 
-  private func word(_ index: UInt64) -> UInt64 {
+  /// Calls `body` with each word of 64 clusters that holds any, ascending: its index (the number of
+  /// its first cluster, divided by 64) and its bits. It takes the time of what is in the set,
+  /// however far apart that lies.
+  package func forEachWord<Failure: Error>(
+    _ body: (_ index: UInt64, _ bits: UInt64) throws(Failure) -> Void
+  ) throws(Failure) {
+    switch words {
+    case .dense(let words):
+      for index in words.indices {
+        let bits = word(UInt64(index))
+        if bits != 0 { try body(UInt64(index), bits) }
+      }
+    case .sparse(let words):
+      var indices = Array(words.keys)
+      if current != 0, words[currentIndex] == nil { indices.append(currentIndex) }
+      for index in indices.sorted() { try body(index, word(index)) }
+    }
+  }
+
+  /// Puts all clusters of another set in.
+  package mutating func formUnion(_ other: ClusterSet) {
+    other.forEachWord { index, bits in
+      var rest = bits
+      while rest != 0 {
+        _ = insert(index * 64 + UInt64(rest.trailingZeroBitCount))
+        rest &= rest - 1
+      }
+    }
+  }
+
+  /// The 64 clusters from `index` times 64 on, one bit each.
+  package func word(_ index: UInt64) -> UInt64 {
     index == currentIndex ? current : load(index)
   }
 

@@ -137,6 +137,32 @@ extension ExtentHeader {
     guard blockCount == claimed else { throw .blockSum(claimed: claimed, marked: blockCount) }
   }
 
+  /// Whether these 512 bytes can be a sound extent header, by all but their checksum: cheap enough
+  /// to be asked at every byte of something that is full of the magic.
+  ///
+  /// - Parameter uuid: of the archive; nil where it is not known.
+  package static func isPlausible(_ bytes: Span<UInt8>, uuid: UUID?) -> Bool {
+    guard bytes.count == Format.extentHeaderSize,
+      bytes.load(Format.ExtentOffset.magic) == Format.extentMagic,
+      uuid.map({ UUID(bytes.load(Format.ExtentOffset.uuid)) == $0 }) ?? true
+    else { return false }
+    let claimed = Int(bytes.load(Format.ExtentOffset.blockCount, as: UInt16.self))
+    guard claimed <= Format.blocksPerExtent else { return false }
+    var marked = 0
+    for index in 0..<Format.slotsPerExtent {
+      let field = Format.ExtentOffset.slots &+ Format.ExtentOffset.slotStride &* index
+      let info: UInt64 = bytes.load(field)
+      if info &>> 32 & 0xff != 0 { marked &+= (info &>> 48).nonzeroBitCount }
+      if marked > claimed { return false }
+    }
+    return marked == claimed
+  }
+
+  /// The archive that these 512 bytes claim to belong to.
+  package static func uuid(of bytes: Span<UInt8>) -> UUID {
+    UUID(bytes.load(Format.ExtentOffset.uuid))
+  }
+
   /// Whether these 512 bytes were meant as an extent header of the archive, sound or not.
   public static func resembles(_ bytes: Span<UInt8>, uuid: UUID) -> Bool {
     bytes.count == Format.extentHeaderSize

@@ -3,48 +3,89 @@
 import FilterIO
 import VMA
 
-/// What of a disk could not be restored, as a mapfile of GNU ddrescue. A torn disk can have millions
-/// of parts: they are never in memory all at once.
+/// What of a disk could be restored, as a mapfile of GNU ddrescue. A torn disk can have millions of
+/// parts, and a disk that was merely claimed can be huge: parts are never in memory all at once, and
+/// take the time of what was there.
 struct LostMap {
-  private let device: Device
-  private let census: ClusterCensus
+  /// The signs of ddrescue.
+  enum Sign: String {
+    /// Proven, or read without any fault.
+    case right = "+"
+    /// Restored, but not proven; of ddrescue, "not tried".
+    case unproven = "?"
+    case lost = "-"
+  }
+
+  private let clusters: ClusterSet
+  private let unproven: ClusterSet
+  /// Bytes of the disk.
+  private let size: UInt64
+  private(set) var unprovenBytes: UInt64 = 0
+  private(set) var lostBytes: UInt64 = 0
   private static let chunkSize = 1 << 16
 
-  init(_ device: Device, _ census: ClusterCensus) {
-    self.device = device
-    self.census = census
-  }
+  var isRight: Bool { unprovenBytes == 0 && lostBytes == 0 }
 
-  /// Calls `body` with each part of the disk in order, in bytes, and whether it is there.
-  private func forEachPart(_ body: (Range<UInt64>, _ isThere: Bool) throws -> Void) rethrows {
-    let clusterSize = UInt64(Format.clusterSize)
+  init(_ device: Device, _ reader: SalvageReader) {
+    clusters = reader.census.clusters(of: device)
+    unproven = reader.unprovenClusters(of: device)
     // Of vmstate, more may have come than it said, and more may have been lost.
-    let size = max(census.length(of: device), device.size)
-    var cluster: UInt64? = 0
-    var isThere = true
-    while let first = cluster, first * clusterSize < size {
-      let next = census.next(seen: !isThere, of: device, from: first)
-      let start = first * clusterSize
-      let end = next.map { $0 * clusterSize } ?? size
-      if end > start { try body(start..<end, isThere) }
-      cluster = next
-      isThere.toggle()
+    size = max(reader.census.length(of: device), device.size)
+    var (unprovenBytes, lostBytes) = (UInt64(0), UInt64(0))
+    forEachPart { range, sign in
+      switch sign {
+      case .right: break
+      case .unproven: unprovenBytes += UInt64(range.count)
+      case .lost: lostBytes += UInt64(range.count)
+      }
     }
+    self.unprovenBytes = unprovenBytes
+    self.lostBytes = lostBytes
   }
 
-  var lostBytes: UInt64 {
-    var count: UInt64 = 0
-    forEachPart { range, isThere in if !isThere { count += UInt64(range.count) } }
-    return count
+  /// Calls `body` with each part of the disk in order, in bytes; neighbours have different signs.
+  private func forEachPart(_ body: (Range<UInt64>, Sign) throws -> Void) rethrows {
+    let clusterSize = UInt64(Format.clusterSize)
+    var pending: (range: Range<UInt64>, sign: Sign) = (0..<0, .lost)
+    /// Adds clusters up to this one.
+    func add(upTo cluster: UInt64, _ sign: Sign) throws {
+      let end = min(cluster * clusterSize, size)
+      let start = pending.range.upperBound
+      guard end > start else { return }
+      if sign != pending.sign {
+        if !pending.range.isEmpty { try body(pending.range, pending.sign) }
+        pending = (start..<start, sign)
+      }
+      pending.range = pending.range.lowerBound..<end
+    }
+    try clusters.forEachWord { index, bits in
+      let doubtful = unproven.word(index)
+      if bits == .max, doubtful == 0 || doubtful == .max {
+        try add(upTo: index * 64, .lost)
+        return try add(upTo: index * 64 + 64, doubtful == 0 ? .right : .unproven)
+      }
+      var bit: UInt64 = 0
+      while bit < 64 {
+        let isThere = bits >> bit & 1 == 1
+        let sign: Sign = !isThere ? .lost : doubtful >> bit & 1 == 1 ? .unproven : .right
+        if isThere {
+          // What lies between is not there.
+          try add(upTo: index * 64 + bit, .lost)
+          try add(upTo: index * 64 + bit + 1, sign)
+        }
+        bit += 1
+      }
+    }
+    try add(upTo: .max / clusterSize, .lost)
+    if !pending.range.isEmpty { try body(pending.range, pending.sign) }
   }
 
-  /// Writes the file: `+` for what is there, `-` for what is lost.
   func write(to descriptor: Descriptor) throws {
     func hex(_ number: UInt64) -> String { "0x" + String(number, radix: 16, uppercase: true) }
     var text = "# Mapfile. Created by vma-unpack\n# current_pos  current_status  current_pass\n"
     text += "\(hex(0))     +               1\n#      pos        size  status\n"
-    try forEachPart { range, isThere in
-      text += "\(hex(range.lowerBound))  \(hex(UInt64(range.count)))  \(isThere ? "+" : "-")\n"
+    try forEachPart { range, sign in
+      text += "\(hex(range.lowerBound))  \(hex(UInt64(range.count)))  \(sign.rawValue)\n"
       if text.utf8.count >= Self.chunkSize {
         try descriptor.write(Array(text.utf8))
         text = ""

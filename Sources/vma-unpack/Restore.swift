@@ -7,15 +7,20 @@ import VMA
 
 /// Writes the members of an archive where they belong, each piece of a disk straight to its place.
 final class Restore {
-  private let options: VMAUnpack
-  private let input: Input
-  private let reader: ArchiveReader
-  private let devices: [Device]
-  private var targets: [UInt8: any DiskTarget] = [:]
+  let options: VMAUnpack
+  let input: Input
+  let reader: ArchiveReader
+  let devices: [Device]
+  var targets: [UInt8: any DiskTarget] = [:]
   /// Targets that are overwritten where they are, in the words of the user.
-  private var inPlace: [UInt8: String] = [:]
-  private var files: [UInt8: (name: OutputName, file: PendingFile)] = [:]
-  private var configs: [PendingFile] = []
+  private(set) var inPlace: [UInt8: String] = [:]
+  var files: [UInt8: PendingFile] = [:]
+  private(set) var configs: [PendingFile] = []
+  /// The other names that `--salvage` may give.
+  private(set) var salvageNames = SalvageNames(
+    taken: [], unmapped: [], mapped: [], unprovenConfigs: [])
+  /// Drives that could not be written, and why; only `--salvage` goes on without them.
+  private(set) var failures: [UInt8: Failure] = [:]
   private var hasWritten = false
   private var dataSize: UInt64 = 0
 
@@ -32,16 +37,13 @@ final class Restore {
     }
     let maps = try mappedPaths()
     try openTargets(maps)
+    if options.salvage { return try salvage() }
     do {
-      if options.salvage {
-        try salvage()
-      } else {
-        try copy(reader)
-        try reader.census.requireComplete(devices, in: input.name)
-        try finish(reader.census)
-        try commit(whole: devices)
-        if options.common.verbose { summarize(reader.census) }
-      }
+      try copy(reader)
+      try reader.census.requireComplete(devices, in: input.name)
+      try finish(reader.census)
+      try PendingFile.commit(configs + devices.compactMap { files[$0.id] })
+      if options.common.verbose { summarize(reader.census) }
     } catch let failure as Failure where hasWritten && !inPlace.isEmpty {
       let targets = inPlace.values.sorted().joined(separator: ", ")
       throw Failure(
@@ -73,10 +75,17 @@ final class Restore {
   private func openTargets(_ maps: [UInt8: String]) throws {
     let unmapped = devices.filter { maps[$0.id] == nil }
     let selectedConfigs = options.noConfigs ? [] : reader.header.configs
-    let names = selectedConfigs.map(OutputName.init) + unmapped.map(OutputName.init)
-    let mapNames = options.lost == nil ? [] : devices.map(Self.mapName)
-    let partialNames = options.salvage ? unmapped.map { OutputName($0).appending(".partial") } : []
-    try OutputName.check(names + partialNames + mapNames, archive: input.name)
+    let isProven = reader.headerFault == nil
+    let names =
+      isProven ? selectedConfigs.map(OutputName.init) + unmapped.map(OutputName.init) : []
+    try OutputName.check(names, archive: input.name)
+    if options.salvage {
+      salvageNames = SalvageNames(
+        taken: names, unmapped: unmapped, mapped: options.lost == nil ? [] : devices,
+        unprovenConfigs: isProven ? [] : selectedConfigs)
+    }
+    let partialNames =
+      unmapped.compactMap { salvageNames.partial[$0.id] } + salvageNames.configs
 
     // All of them first: nothing is opened while another target cannot be, and an NBD server that
     // takes one client only would keep a second one waiting.
@@ -106,7 +115,7 @@ final class Restore {
       inPlace[device.id] = path
     }
 
-    guard !names.isEmpty else { return }
+    guard !unmapped.isEmpty || !selectedConfigs.isEmpty else { return }
     let directory = try OutputDirectory(options.directory)
     for name in names + partialNames {
       // A file that is replaced must not be one that is read or written.
@@ -117,13 +126,15 @@ final class Restore {
       }
     }
     for device in unmapped {
-      let name = OutputName(device)
+      let name = isProven ? OutputName(device) : salvageNames.partial[device.id]
+      guard let name else { continue }
       let file = try directory.file(name, replaces: options.force)
-      files[device.id] = (name, file)
+      files[device.id] = file
       targets[device.id] = SparseFile(file)
     }
-    for config in selectedConfigs {
-      let file = try directory.file(OutputName(config), replaces: options.force)
+    let configNames = isProven ? selectedConfigs.map(OutputName.init) : salvageNames.configs
+    for (config, name) in zip(selectedConfigs, configNames) {
+      let file = try directory.file(name, replaces: options.force)
       try file.descriptor.write(config.data)
       configs.append(file)
     }
@@ -131,7 +142,7 @@ final class Restore {
 
   // MARK: The data
 
-  private func copy(_ source: some ExtentSource) throws {
+  func copy(_ source: some ExtentSource) throws {
     let sizes = Dictionary(
       uniqueKeysWithValues: devices.map { device in
         (device.id, device.isVMState ? UInt64.max : device.size)
@@ -143,12 +154,14 @@ final class Restore {
         else { return }
         let length = min(UInt64(piece.length), size - piece.offset)
         hasWritten = true
-        if let position = piece.position {
-          try target.write(
-            extent.buffer, position..<position + Int(length), at: piece.offset)
-          dataSize += length
-        } else {
-          try target.zero(piece.offset..<piece.offset + length)
+        try attempt(piece.device) {
+          if let position = piece.position {
+            try target.write(
+              extent.buffer, position..<position + Int(length), at: piece.offset)
+            dataSize += length
+          } else {
+            try target.zero(piece.offset..<piece.offset + length)
+          }
         }
       }
       source.recycle(extent)
@@ -162,65 +175,19 @@ final class Restore {
     }
   }
 
-  /// Gives all files their names; disks that are not whole get one that says so.
-  private func commit(whole: [Device], and others: [PendingFile] = []) throws {
-    let disks = devices.compactMap { device -> PendingFile? in
-      guard let (name, file) = files[device.id] else { return nil }
-      return whole.contains(device) ? file : file.renamed(name.appending(".partial").path)
+  /// Does something for one drive. When salvaging, a failure gives up this drive and no other.
+  func attempt(_ device: UInt8, _ work: () throws -> Void) throws {
+    do {
+      try work()
+    } catch let failure as Failure where options.salvage {
+      failures[device] = failure
+      targets[device] = nil
+      files[device] = nil
     }
-    try PendingFile.commit(configs + disks + others)
   }
 
-  // MARK: Salvage
-
-  private static func mapName(_ device: Device) -> OutputName {
-    OutputName(device).replacingExtension(with: ".map")
-  }
-
-  private func salvage() throws {
-    let salvager = try SalvageReader(reader)
-    // Opened now, so that a directory that cannot be written stops the run before it begins.
-    let maps = try options.lost.map { try OutputDirectory($0) }
-    var mapFiles: [(device: Device, file: PendingFile)] = []
-    if let maps {
-      for device in devices {
-        mapFiles.append((device, try maps.file(Self.mapName(device), replaces: options.force)))
-      }
-    }
-    try copy(salvager)
-    let census = salvager.census
-    // A disk that cannot be finished (a size that the file system does not take) is no reason to
-    // give up the others.
-    var losses: [String] = []
-    var kept: [Device] = []
-    for device in devices {
-      do {
-        try targets[device.id]?.finish(length: census.length(of: device))
-        kept.append(device)
-      } catch let failure as Failure {
-        losses.append(failure.message)
-        files[device.id] = nil
-      }
-    }
-    for (device, file) in mapFiles { try LostMap(device, census).write(to: file.descriptor) }
-    try commit(whole: kept.filter(census.isComplete), and: mapFiles.map(\.file))
-    if options.common.verbose { summarize(census) }
-
-    for device in devices where !census.isComplete(device) {
-      let missing = LostMap(device, census).lostBytes
-      losses.append(
-        "\(String(decoding: device.name, as: UTF8.self)): \(ByteCount(missing)) lost")
-    }
-    guard !losses.isEmpty || salvager.faultCount > 0 else { return }
-    let fault = salvager.firstFault ?? "clusters are missing"
-    throw Failure(
-      .badData,
-      "\(input.name): salvaged, but \(fault)"
-        + (salvager.faultCount > 1 ? " and \(salvager.faultCount - 1) more faults" : "")
-        + (losses.isEmpty ? "; no drive lost data" : "; " + losses.joined(separator: ", ")))
-  }
-
-  private func summarize(_ census: ClusterCensus) {
+  func summarize(_ census: ClusterCensus) {
+    let devices = devices.filter { failures[$0.id] == nil }
     let size = devices.reduce(0) { $0 + census.length(of: $1) }
     let clusters = devices.reduce(0) { $0 + census.count(of: $1) }
     let zeroShare = size == 0 ? 0 : Int(Double(size - min(size, dataSize)) / Double(size) * 100)

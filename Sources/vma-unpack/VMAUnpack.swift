@@ -79,8 +79,9 @@ struct VMAUnpack: Filter {
 
   func filter() throws {
     try checkOptions()
-    let input = try Input.open(archive)
-    let reader = try ArchiveReader(input.source, name: input.name, keepsData: !test)
+    let input = try Input.open(archive, log: salvage ? DamageLog() : nil)
+    let reader = try ArchiveReader(
+      input.source, name: input.name, keepsData: !test, salvagesHeader: salvage)
     if list {
       try Listing(reader.header).write(json ? .json : pve ? .pve : .text)
     } else if test {

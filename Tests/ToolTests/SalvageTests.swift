@@ -234,7 +234,7 @@ struct SalvageTests {
 
   @Test func `nothing can be salvaged without a sound header`() throws {
     var bytes = Self.bytes
-    bytes[100] ^= 1
+    bytes[1] ^= 1
     try dir.write(bytes, to: "broken.vma")
     try dir.run(.unpack, "--salvage", "-C", "out", "broken.vma").fails(65, .unpack)
     try dir.run(.unpack, "--salvage", "-C", "out", input: .pipe(bytes)).fails(65, .unpack)
@@ -267,7 +267,8 @@ struct SalvageTests {
     try dir.sh("zstd -q a.vma && head -c 400000 a.vma.zst > cut.zst").succeeds()
     let outcome = try dir.run(.unpack, "--salvage", "-C", "out", "cut.zst")
     #expect(outcome.ending == .exit(65))
-    try dir.expect("out/disk-a.raw", holds: Self.other)
+    // Right as it may be: without the end of the frame it is not proven.
+    try dir.expect("out/disk-a.raw.partial", holds: Self.other)
     let partial = try dir.read("out/disk-b.raw.partial")
     expectSame(Array(partial.prefix(clusterSize)), Array(Self.image.prefix(clusterSize)))
   }

@@ -115,6 +115,24 @@ internal import SystemPackage
       && memcmp(start, start + 8, range.count - 8) == 0
   }
 
+  /// The place of the first `needle` in a range where `other` stands so many bytes from it, too;
+  /// nil if there is none.
+  public func firstIndex(
+    of needle: [UInt8], with other: [UInt8], at distance: Int, in range: Range<Int>
+  ) -> Int? {
+    check(range)
+    var start = range.lowerBound
+    while start < range.upperBound,
+      let place = firstIndex(of: needle, in: start..<range.upperBound)
+    {
+      let first = place + distance
+      let isThere = first >= 0 && first + other.count <= capacity
+      if isThere, unsafe memcmp(base + first, other, other.count) == 0 { return place }
+      start = place + 1
+    }
+    return nil
+  }
+
   /// The place of the first `needle` at or after `range`'s start; nil if none lies within.
   public func firstIndex(of needle: [UInt8], in range: Range<Int>) -> Int? {
     check(range)
