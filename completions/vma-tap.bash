@@ -165,7 +165,7 @@ _vma-tap() {
     local -a repeating_flags=()
     local -a non_repeating_flags=(--list -l --quiet -q --verbose -v --version -h --help)
     local -a repeating_options=(-d --device -c --config)
-    local -a non_repeating_options=(--qmp --tmpdir --spill-limit --patience --progress)
+    local -a non_repeating_options=(--qmp --tmpdir --spill-limit --patience --user --progress)
     __vma-tap_offer_flags_options 0
 
     # Offer option value completions
@@ -189,6 +189,9 @@ _vma-tap() {
         return
         ;;
     '--patience')
+        return
+        ;;
+    '--user')
         return
         ;;
     '--progress')

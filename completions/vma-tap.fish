@@ -20,7 +20,7 @@ function __vma-tap_parse_tokens -S
     set -l unparsed_tokens (__vma-tap_tokens -pc)
     switch $unparsed_tokens[1]
     case 'vma-tap'
-        __vma-tap_parse_subcommand 0 'qmp=' 'd/device=+' 'c/config=+' 'tmpdir=' 'spill-limit=' 'patience=' 'l/list' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
+        __vma-tap_parse_subcommand 0 'qmp=' 'd/device=+' 'c/config=+' 'tmpdir=' 'spill-limit=' 'patience=' 'user=' 'l/list' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
         switch $unparsed_tokens[1]
         case 'help'
             __vma-tap_parse_subcommand -r 1 'version'
@@ -83,6 +83,7 @@ complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_option
 complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" tmpdir' -l 'tmpdir' -d 'Directory for the spill file (default: $TMPDIR, then /var/tmp).' -rfa '(__vma-tap_complete_directories)'
 complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" spill-limit' -l 'spill-limit' -d 'Spill at most this much old data; 0: none.' -rfka ''
 complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" patience' -l 'patience' -d 'Hold a guest write for at most this long.' -rfka ''
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" user' -l 'user' -d 'The user that runs QEMU, by name or number.' -rfka ''
 complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" l list' -l 'list' -s 'l' -d 'List the disks: device, bytes, rw or ro, name.'
 complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" q quiet' -l 'quiet' -s 'q' -d 'Say nothing but errors.'
 complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" v verbose' -l 'verbose' -s 'v' -d 'Sum up at the end what was done.'

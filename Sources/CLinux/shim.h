@@ -4,6 +4,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -21,6 +22,8 @@ static const int linux_seek_data = 3; // lseek(2), Linux 3.1
 static const int linux_seek_hole = 4;
 static const int linux_o_tmpfile = 020000000 | O_DIRECTORY; // open(2), Linux 3.11
 static const int linux_at_symlink_follow = 0x400;
+static const int linux_msg_dontwait = 0x40; // recv(2), send(2)
+static const int linux_msg_nosignal = 0x4000;
 
 // Size of a block device in bytes; ioctl(2) is variadic.
 static inline int linux_block_device_size(int fd, uint64_t *size) {
@@ -97,4 +100,30 @@ static inline int linux_reserve_heap(void) {
   for (int i = 0; i < 8; i++) failed |= (pieces[i] = malloc(1 << 19)) == NULL;
   for (int i = 0; i < 8; i++) free(pieces[i]);
   return failed ? -1 : 0;
+}
+
+// signalfd(2), behind a header that Swift's module of the C library lacks.
+static inline int linux_signal_descriptor(const sigset_t *set) {
+  return (int)syscall(SYS_signalfd4, -1, set, 8, 0x80000 | 0x800 /* CLOEXEC, NONBLOCK */);
+}
+
+static inline int linux_duplicate_above(int fd, int lowest) {
+  return fcntl(fd, F_DUPFD_CLOEXEC, lowest);
+}
+
+static inline void linux_close_on_exec(int fd) { fcntl(fd, F_SETFD, FD_CLOEXEC); }
+
+// By numbers: the headers of sockets define types that Swift's module of the C library has, too.
+static inline int linux_message_pair(int ends[2]) {
+  return (int)syscall(SYS_socketpair, 1 /* AF_UNIX */, 5 | 02000000 /* SEQPACKET, CLOEXEC */, 0,
+                      ends);
+}
+
+// The connection does not block, and closes on exec.
+static inline int linux_accept(int fd) {
+  return (int)syscall(SYS_accept4, fd, NULL, NULL, 02000000 | 04000);
+}
+
+static inline void linux_name_process(const char *name) {
+  syscall(SYS_prctl, 15 /* PR_SET_NAME */, name, 0, 0, 0);
 }

@@ -5,6 +5,8 @@ public import ArgumentParser
 /// A tool of the family: options put together to parts, and a run.
 public protocol Filter: ParsableCommand {
   var common: CommonOptions { get }
+  /// What comes before there is any other thread, for a tool that becomes another process.
+  func prepare() throws
   /// Does the work; a `Failure` says how it went wrong.
   func filter() throws
 }
@@ -40,6 +42,8 @@ public struct CommonOptions: ParsableArguments {
 public let toolsVersion = "1.0.0"
 
 extension Filter {
+  public func prepare() {}
+
   /// The whole life of a tool.
   public static func main() {
     Host.occupyStandardDescriptors()
@@ -69,6 +73,7 @@ extension Filter {
 
     Console.start(tool: configuration.commandName ?? "", isQuiet: command.common.quiet)
     do {
+      try command.prepare()
       try Signals.start(
         showingProgress: command.common.progress == .always
           || command.common.progress == .auto && !command.common.quiet

@@ -45,6 +45,14 @@ public enum Signals {
     }
   }
 
+  /// Ends the run as SIGTERM does.
+  public static func terminate() {
+    taker.withLock { taker in
+      guard let taker else { die(of: SIGTERM) }
+      taker(SIGTERM)
+    }
+  }
+
   /// From now on the signals that end a run are told to `body`, which must not wait: for a tool
   /// that has to bring something to an end before it may die, by `die(of:)`.
   public static func take(_ body: @escaping @Sendable (Int32) -> Void) {

@@ -30,13 +30,16 @@ final class BackupRun: @unchecked Sendable {
     var signal: Int32
   }
 
-  /// For another client of the monitor to go away, in milliseconds.
-  static let patience: Int32 = 5000
+  /// Seconds for another client of the monitor to go away.
+  static let patience = 5.0
+  /// Seconds that the monitor can be out of reach in the middle of a backup.
+  private static let absence = 60.0
 
   // What changes is of the main thread alone, but for what has a lock.
   private let monitorPath: String
   private let mailbox: Mailbox
   private var client: QMPClient
+  private let link: GuardLink
   private let jobs: Jobs
   private let targets: [Target]
   private let queue: EventQueue
@@ -44,6 +47,10 @@ final class BackupRun: @unchecked Sendable {
   private let writer: EventWriter
   private let configs: [Config]
   private let phase = Mutex(Phase.copying)
+  private var lostSince: Double?
+  private var shouldPause = false
+  /// Whether QEMU's jobs are paused; nil if that is not known.
+  private var isPaused: Bool? = false
 
   /// How often the copying in the background had to wait for the reader of the stream.
   private(set) var pauseCount = 0
@@ -56,28 +63,36 @@ final class BackupRun: @unchecked Sendable {
 
   init(
     monitorPath: String, client: QMPClient, mailbox: Mailbox, disks: [Disk], configs: [Config],
-    spill: SpillFile?, patience: Double, output: Descriptor
+    user: UInt32?, link: GuardLink, spill: SpillFile?, patience: Double, output: Descriptor
   ) throws {
     self.monitorPath = monitorPath
     self.client = client
     self.mailbox = mailbox
     self.configs = configs
+    self.link = link
     jobs = Jobs(disks)
     let devices = disks.enumerated().map { index, disk in
       Device(id: UInt8(index + 1), name: Array(disk.name.utf8), size: disk.size)
     }
     targets = devices.enumerated().map { index, device in
-      Target(device, name: Jobs.exportName(index))
+      Target(device, name: Jobs.exportName(index), disk: disks[index].device)
     }
     queue = try EventQueue(devices, spill: spill, patience: patience, mailbox: mailbox)
     writer = try EventWriter(output, devices, queue, mailbox)
-    server = try NBDServer(targets, queue: queue, mailbox: mailbox, user: client.user)
+    server = try NBDServer(
+      targets, on: link.listener, queue: queue, mailbox: mailbox, user: user)
   }
 
   /// - Throws: a `Failure`. A signal ends the process, when all is taken back.
   func run() throws {
     SignalMask.ignoreBrokenPipesEverywhere()
-    let schema = try? Schema(client)
+    let schema: Schema
+    do {
+      schema = try Schema(client)
+    } catch {
+      throw Failure(
+        .general, "\(monitorPath): query-qmp-schema: \(QMPClient.words(of: error))")
+    }
     mailbox.observe { [self] in observe($0) }
     Signals.take { [mailbox] in mailbox.post(.signal($0)) }
     var outcome = Result {
@@ -85,7 +100,16 @@ final class BackupRun: @unchecked Sendable {
       try watch()
     }
     if case .failure(let error) = outcome { abort(error) }
-    clear()
+    do {
+      try clear()
+    } catch {
+      if case .success = outcome {
+        outcome = .failure(error)
+        abort(error)
+      } else {
+        Console.error(QMPClient.words(of: error))
+      }
+    }
     if case .success = outcome {
       outcome = Result { try finish() }
       if case .failure(let error) = outcome { abort(error) }
@@ -105,6 +129,7 @@ final class BackupRun: @unchecked Sendable {
         guard $0 == .copying else { return }
         $0 = .failing
         queue.discard()
+        mailbox.hurry()
       }
     default: break
     }
@@ -133,34 +158,77 @@ final class BackupRun: @unchecked Sendable {
 
   // MARK: The steps
 
-  private func start(_ schema: Schema?) throws {
+  private func start(_ schema: Schema) throws {
     do {
-      try jobs.addNodes(client, serverPath: server.path.string)
+      try link.tell(.monitor(path: monitorPath))
+      for target in targets { try link.tell(.export(size: target.device.size)) }
+      try jobs.addNodes(client, serverPath: server.path.string, link)
       // Before the transaction, so that the pipe behind can never be what its answer waits for.
       try writer.start(configs: configs, time: Host.now)
-      try jobs.start(client, schema: schema)
+      try GuestState.refuseMigration(client)
+      try jobs.start(client, schema: schema, link)
     } catch let error as QMPError {
       throw Failure(.general, "QEMU does not start the backup: \(error.desc)")
     }
   }
 
   /// Waits until all jobs have ended well.
+  ///
+  /// The loss of the monitor is no failure: the jobs go on without it.
   private func watch() throws {
     while true {
       // Events tell when to look; a look now and then makes up for one that was missed.
-      switch mailbox.next(milliseconds: 1000) {
-      case .jobsChanged, nil: if try haveJobsEnded(), isCopied() { return }
+      let message = mailbox.next(milliseconds: client.isLost ? 100 : 1000)
+      var looks = false
+      switch message {
       case .queueIsFull:
         pauseCount += 1
-        try jobs.pause(client, true)
-      case .queueIsLow:
-        try jobs.pause(client, false)
-      case .connectionLost: throw QMPLost()
+        shouldPause = true
+      case .queueIsLow: shouldPause = false
       case .shutdown: throw Failure(.inputOutput, "QEMU is shut down")
       case .outputFailed(let failure), .targetFailed(let failure): throw failure
       case .signal(let signal): throw Interruption(signal: signal)
       case .written: break
+      case .jobsChanged, .guestStopped, .connectionLost, nil: looks = true
       }
+      do {
+        guard try isConnected() else { continue }
+        if isPaused != shouldPause {
+          try jobs.pause(client, shouldPause)
+          isPaused = shouldPause
+        }
+        if case .guestStopped = message { try GuestState.refuseMigration(client) }
+        if looks, try haveJobsEnded(), isCopied() { return }
+      } catch let error as QMPLost {
+        client.abandon(error)
+      }
+    }
+  }
+
+  /// Connects to the monitor again where the connection is lost.
+  ///
+  /// - Returns: whether there is a connection.
+  /// - Throws: where QEMU is gone, or its monitor out of reach for too long.
+  private func isConnected() throws -> Bool {
+    guard client.isLost else {
+      lostSince = nil
+      return true
+    }
+    let start = lostSince ?? Host.uptime
+    lostSince = start
+    do {
+      client = try QMPClient(monitorPath, mailbox: mailbox, within: 2)
+      // What has become of it meanwhile, nobody has told.
+      isPaused = nil
+      try GuestState.refuseMigration(client)
+      return true
+    } catch let failure as Failure where client.isLost {
+      if isQEMUGone { throw Failure(.inputOutput, "QEMU has ended: \(failure.message)") }
+      guard Host.uptime - start < Self.absence else {
+        throw Failure(
+          .inputOutput, "the monitor is lost for \(Int(Self.absence)) seconds: \(failure.message)")
+      }
+      return false
     }
   }
 
@@ -190,33 +258,68 @@ final class BackupRun: @unchecked Sendable {
     return true
   }
 
-  /// Leaves nothing in QEMU, however long that takes.
-  private func clear() {
-    var wait: UInt32 = 1
+  /// Nothing in QEMU depends on this process any more, and the monitor cannot be used.
+  private struct Abandoned: Error {}
+
+  /// Leaves nothing in QEMU, however long that takes, as long as a guest depends on it.
+  ///
+  /// - Throws: where something is left nevertheless.
+  private func clear() throws {
+    var removal = jobs.removal
+    var pause: UInt32 = 1
     var hasSaid = false
     let start = Host.uptime
-    while true {
-      do {
-        if client.isLost { client = try QMPClient(monitorPath, mailbox: mailbox, patience: 2000) }
-        if try jobs.clear(client) { break }
-      } catch {
-        // No monitor and no connection for data: QEMU is gone, and with it what was in it. With
-        // one of both left it may only be that somebody else is at the monitor.
-        if client.isLost, server.connectionCount == 0, !canConnect() { break }
+    var lastNeed = start
+    func wait(_ milliseconds: UInt32) throws {
+      let now = Host.uptime
+      if server.connectionCount > 0, targets.contains(where: { $0.missingCount > 0 }) {
+        lastNeed = now
       }
-      if !hasSaid, Host.uptime - start > 10 {
+      guard now - lastNeed < Self.absence else { throw Abandoned() }
+      if !hasSaid, now - start > 10 {
         hasSaid = true
         Console.warn("waiting for QEMU to end the backup; its writes are acknowledged meanwhile")
       }
-      Host.sleep(milliseconds: wait)
-      wait = min(wait * 2, 200)
+      Host.sleep(milliseconds: milliseconds)
     }
-    server.remove()
-    client.close()
+    defer {
+      // A guard that has ended needs no word.
+      try? link.tell(.done)
+      server.remove()
+      client.close()
+    }
+    while true {
+      do {
+        do {
+          if client.isLost { client = try QMPClient(monitorPath, mailbox: mailbox, within: 2) }
+          return try removal.run(client, wait: wait)
+        } catch let error as QMPLost {
+          client.abandon(error)
+        } catch is Failure {
+          // No monitor and no connection for data: QEMU is gone, and with it what was in it. With
+          // one of both left it may only be that another client is at the monitor.
+          if client.isLost, isQEMUGone { return }
+        }
+        // What was asked last is asked again.
+        removal = jobs.removal
+        try wait(pause)
+        pause = min(pause * 2, 200)
+      } catch {
+        throw Failure(
+          .inputOutput,
+          "\(monitorPath): cannot end the backup in QEMU; left there: \(jobs.names)")
+      }
+    }
   }
 
-  private func canConnect() -> Bool {
-    (try? Descriptor.connect(to: FilePath(monitorPath))) != nil
+  private var isQEMUGone: Bool {
+    guard server.connectionCount == 0 else { return false }
+    do {
+      _ = try Descriptor.connect(to: FilePath(monitorPath), milliseconds: 0)
+      return false
+    } catch {
+      return error == .connectionRefused || error == .noSuchFileOrDirectory
+    }
   }
 
   /// Writes the end of the stream and waits for it to be taken.

@@ -18,26 +18,11 @@ struct Disk: Sendable {
 
 /// The disks of a machine, as its monitor tells them.
 struct DiskDiscovery {
-  fileprivate struct Image: Decodable {
-    var virtualSize: UInt64
-    enum CodingKeys: String, CodingKey { case virtualSize = "virtual-size" }
-  }
-
-  fileprivate struct Node: Decodable {
-    var nodeName: String?
-    var ro: Bool
-    var image: Image
-    enum CodingKeys: String, CodingKey {
-      case nodeName = "node-name"
-      case ro, image
-    }
-  }
-
   private struct Block: Decodable {
     var device: String
     var qdev: String?
     /// Not there where the drive is empty.
-    var inserted: Node?
+    var inserted: BlockNode?
   }
 
   private struct Export: Decodable {
@@ -49,15 +34,14 @@ struct DiskDiscovery {
   let disks: [Disk]
   private let nodes: [Disk]
 
-  init(_ client: QMPClient) throws {
+  init(_ client: QMPClient, _ named: [BlockNode]) throws {
     let blocks = try client.execute("query-block", returning: [Block].self)
-    let named = try client.execute("query-named-block-nodes", returning: [Node].self)
     nodes = named.compactMap { node in
-      node.nodeName.map { Disk($0, aliases: [], node) }
+      node.name.map { Disk($0, aliases: [], node) }
     }
     let attached = blocks.compactMap { block -> Disk? in
       guard let node = block.inserted else { return nil }
-      let nodeName = node.nodeName ?? ""
+      let nodeName = node.name ?? ""
       let device = block.device.isEmpty ? nodeName : block.device
       guard !device.isEmpty else { return nil }
       return Disk(device, aliases: [nodeName, Self.bus(of: block.qdev)], node)
@@ -151,11 +135,11 @@ struct DiskDiscovery {
 }
 
 extension Disk {
-  fileprivate init(_ device: String, aliases: [String], _ node: DiskDiscovery.Node) {
+  fileprivate init(_ device: String, aliases: [String], _ node: BlockNode) {
     self.device = device
     self.aliases = aliases.filter { !$0.isEmpty }
     size = node.image.virtualSize
-    isReadOnly = node.ro
+    isReadOnly = node.isReadOnly
     // A node may have any name; that of the guest's bus says more.
     let bus = self.aliases.first { Self.isBusName($0) }
     name = Self.name(

@@ -6,6 +6,8 @@ import FilterIO
 enum Message: Sendable {
   /// Something happened to some job of QEMU.
   case jobsChanged
+  /// The guest was stopped, by whatever command.
+  case guestStopped
   case connectionLost
   /// QEMU ends, and waits for its writes to be answered.
   case shutdown
@@ -23,6 +25,7 @@ enum Message: Sendable {
 final class Mailbox: @unchecked Sendable {
   private let monitor = Monitor()
   private var messages: [Message] = []
+  private var isEnding = false
   private var observer: (@Sendable (Message) -> Void)?
 
   /// Shows each message to `body` before it is posted, in the thread that posts it: the one that
@@ -33,15 +36,33 @@ final class Mailbox: @unchecked Sendable {
     monitor.unlock()
   }
 
+  /// Whether the run ends, so that nothing is worth a long wait any more.
+  var isHurried: Bool {
+    monitor.lock()
+    defer { monitor.unlock() }
+    return isEnding
+  }
+
+  func hurry() {
+    monitor.lock()
+    isEnding = true
+    monitor.unlock()
+  }
+
   func post(_ message: Message) {
     monitor.lock()
     let observer = observer
     monitor.unlock()
     observer?(message)
     monitor.lock()
+    defer { monitor.unlock() }
+    // Events of QEMU come as often as it likes; once is enough to look.
+    switch (messages.last, message) {
+    case (.jobsChanged, .jobsChanged), (.guestStopped, .guestStopped): return
+    default: break
+    }
     messages.append(message)
     monitor.wakeAll()
-    monitor.unlock()
   }
 
   /// The next message, waiting for it; nil when time is over.

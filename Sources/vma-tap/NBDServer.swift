@@ -24,12 +24,28 @@ final class Target: Sendable {
   let device: Device
   /// The name of the export.
   let name: String
+  /// What QEMU calls the disk, for messages.
+  let disk: String
   let clusterCount: Int
   private let seen: Mutex<Seen>
+  private let hasBeenOpened = Mutex(false)
 
-  init(_ device: Device, name: String) {
+  var export: NBDExport { NBDExport(name: name, size: device.size) }
+
+  /// Takes note that a client has chosen the disk.
+  ///
+  /// - Returns: whether it is the first.
+  func open() -> Bool {
+    hasBeenOpened.withLock { opened in
+      defer { opened = true }
+      return !opened
+    }
+  }
+
+  init(_ device: Device, name: String, disk: String) {
     self.device = device
     self.name = name
+    self.disk = disk
     clusterCount = Int(device.size.dividedRoundingUp(by: UInt64(Format.clusterSize)))
     seen = Mutex(
       Seen(
@@ -79,45 +95,43 @@ extension UInt64 {
   }
 }
 
-/// The NBD server that QEMU copies the disks to: one export each, on a socket of its own in a
-/// folder that nobody else can enter.
+/// The NBD server that QEMU copies the disks to: one export each, on a socket that the guard has
+/// created in a folder that nobody else can enter.
 final class NBDServer: Sendable {
+  /// Connections beside QEMU's own.
+  private static let strangers = 4
+
   let path: FilePath
   private let directory: PrivateDirectory
-  private let listener: Descriptor
   private let connections = Mutex(0)
 
-  /// - Parameter user: who runs QEMU, and has to reach the socket.
-  init(_ targets: [Target], queue: EventQueue, mailbox: Mailbox, user: UInt32?) throws {
-    let parent = Host.environment("TMPDIR") ?? ""
-    // The path has to fit an address of 107 bytes, and QEMU has a working directory of its own.
-    let fits = parent.hasPrefix("/") && parent.utf8.count < 80
-    directory = try PrivateDirectory(
-      in: FilePath(fits ? parent : "/tmp"), prefix: "vma-tap-", files: ["nbd"])
-    path = directory.path.appending("nbd")
-    do {
-      listener = try Descriptor.listen(at: path)
-    } catch {
-      throw Failure(.cannotCreate, path.string, error)
+  /// - Parameters:
+  ///   - listener: the socket.
+  ///   - user: who runs QEMU, and has to reach the socket.
+  init(
+    _ targets: [Target], on listener: Descriptor, queue: EventQueue, mailbox: Mailbox,
+    user: UInt32?
+  ) throws {
+    guard let path = listener.boundPath else {
+      throw Failure(.general, "the NBD socket has no path")
     }
-    if let user, user != Host.userID { directory.give(to: user) }
-    _ = try Thread { [self] in
-      while true {
-        guard let socket = try? listener.accept() else {
-          // Out of descriptors, perhaps: nothing here must end the run.
-          Host.sleep(milliseconds: 50)
-          continue
-        }
-        connections.withLock { $0 += 1 }
-        do {
-          let connection = try NBDConnection(socket, targets, queue, mailbox)
-          _ = try Thread { [self] in
-            connection.run()
-            connections.withLock { $0 -= 1 }
+    self.path = path
+    directory = try PrivateDirectory(of: path)
+    // Root can reach it wherever it is.
+    if let user, user != Host.userID, user != 0 { try directory.give(to: user) }
+    // All threads are had before QEMU is told anything. Each serves one connection after the other.
+    for _ in 0..<targets.count + Self.strangers {
+      let scratch = try Buffer(capacity: Format.clusterSize)
+      _ = try Thread { [self] in
+        while true {
+          guard let socket = try? listener.accept() else {
+            // Out of descriptors, perhaps: nothing here must end the run.
+            Host.sleep(milliseconds: 50)
+            continue
           }
-        } catch {
+          connections.withLock { $0 += 1 }
+          NBDConnection(socket, targets, queue, mailbox, scratch).run()
           connections.withLock { $0 -= 1 }
-          mailbox.post(.targetFailed(error as? Failure ?? Failure(.general, "\(error)")))
         }
       }
     }

@@ -4,198 +4,194 @@ import FilterIO
 import FoundationEssentials
 import SystemPackage
 
-/// What QEMU says when it does not do what it is told.
-struct QMPError: Error, Decodable, CustomStringConvertible {
-  var desc: String
-  var description: String { desc }
-}
-
-/// The connection ended while an answer was awaited.
-struct QMPLost: Error {}
-
 /// A connection to the QMP monitor of QEMU: commands one at a time, events to the mailbox.
 ///
-/// One thread reads; whoever sends a command waits until that thread has its answer.
+/// One thread reads; whoever sends a command waits until that thread has its answer, and never for
+/// longer than a limit. When the thread ends, whatever the reason, so does the connection: a monitor
+/// serves one client, and must not be kept by one that does not listen.
 final class QMPClient: @unchecked Sendable {
-  private struct Envelope: Decodable {
-    var event: String?
-    var id: Int?
-    var error: QMPError?
-  }
-
-  private struct Event: Decodable {
-    struct Details: Decodable { var reason: String? }
-    var data: Details?
-  }
-
-  private struct Reply<Value: Decodable>: Decodable {
-    var `return`: Value
-  }
-
   /// An answer that is of no interest.
   struct Nothing: Decodable {}
 
-  private let socket: Descriptor
+  /// Seconds that QEMU has to answer a command.
+  static let limit = 30.0
+  /// The same where the run ends anyway.
+  private static let shortLimit = 5.0
+
+  private let channel: QMPChannel
   private let mailbox: Mailbox
   private let monitor = Monitor()
-  private var answers: [Int: (error: QMPError?, line: Data)] = [:]
   private var lastID = 0
-  private var isClosed = false
+  private var answer: (error: QMPError?, data: Data)?
+  /// Why the connection has ended.
+  private var lost: QMPLost?
 
   /// Connects, waits for the greeting and leaves the negotiation mode.
   ///
-  /// - Parameter patience: milliseconds to wait for the greeting. A monitor serves one client; the
-  ///   kernel accepts a second one for it, which then hears nothing.
+  /// - Parameter seconds: for all of that. A monitor serves one client; the kernel accepts others
+  ///   for it, which then hear nothing.
   /// - Throws: status 66.
-  init(_ path: String, mailbox: Mailbox, patience: Int32) throws {
+  init(_ path: String, mailbox: Mailbox, within seconds: Double) throws {
     self.mailbox = mailbox
-    var lines: LineReader
+    let end = Host.uptime + seconds
     do {
-      socket = try Descriptor.connect(to: FilePath(path))
-      lines = try LineReader(socket)
-      guard socket.isReadable(within: patience) else {
-        throw Failure(
-          .noInput, "\(path): no greeting; the monitor is busy with another client or is not QMP")
+      var channel: QMPChannel
+      do {
+        channel = try QMPChannel(FilePath(path), milliseconds: Int(seconds * 1000))
+      } catch Errno.resourceTemporarilyUnavailable {
+        throw QMPLost(description: "other clients are waiting for the monitor")
       }
+      try Self.waitForGreeting(&channel, until: end)
+      self.channel = channel
     } catch let error as Errno {
       throw Failure(.noInput, path, error)
-    }
-    struct Greeting: Decodable {
-      struct Content: Decodable {}
-      var qmp: Content
-      enum CodingKeys: String, CodingKey { case qmp = "QMP" }
-    }
-    guard let greeting = try? lines.next(),
-      (try? JSONDecoder().decode(Greeting.self, from: greeting)) != nil
-    else { throw Failure(.noInput, "\(path): is no QMP monitor") }
-    _ = try Thread { [self, lines] in read(lines) }
-    do {
-      try execute("qmp_capabilities")
     } catch {
-      throw Failure(.noInput, "\(path): \(Self.words(of: error))")
+      throw error as? Failure ?? Failure(.noInput, "\(path): \(Self.words(of: error))")
+    }
+    do {
+      _ = try Thread { [self] in read(channel) }
+      try execute("qmp_capabilities", until: end)
+    } catch {
+      close()
+      throw error as? Failure ?? Failure(.noInput, "\(path): \(Self.words(of: error))")
+    }
+  }
+
+  private static func waitForGreeting(_ channel: inout QMPChannel, until end: Double) throws {
+    while true {
+      let rest = end - Host.uptime
+      guard rest > 0, channel.socket.isReadable(within: Int32(rest * 1000) + 1) else {
+        throw QMPLost(
+          description: "no greeting; the monitor is busy with another client or is not QMP")
+      }
+      let messages: [QMPMessage]
+      do {
+        messages = try channel.receive()
+      } catch is QMPLost {
+        throw QMPLost(description: "is not a QMP monitor")
+      }
+      for message in messages {
+        guard case .greeting = message.kind else {
+          throw QMPLost(description: "is not a QMP monitor")
+        }
+        return
+      }
     }
   }
 
   /// Gives up the connection; the thread that reads it ends.
   func close() {
-    socket.shutDown()
+    channel.socket.shutDown()
   }
 
   /// Who runs QEMU.
-  var user: UInt32? { socket.peerUser }
+  var user: UInt32? { channel.socket.peerUser }
 
   var isLost: Bool {
     monitor.lock()
     defer { monitor.unlock() }
-    return isClosed
+    return lost != nil
   }
 
   static func words(of error: any Error) -> String {
     switch error {
     case let error as QMPError: error.desc
-    case is QMPLost: "QEMU closed the monitor"
+    case let error as QMPLost: error.description
     case let failure as Failure: failure.message
-    default: "QEMU's answer was not understood"
+    default: "\(error)"
     }
   }
 
   /// Sends a command and waits for its answer.
   ///
-  /// - Throws: `QMPError` where QEMU refuses, `QMPLost` where the connection ends.
+  /// - Throws: `QMPError` where QEMU refuses, `QMPLost` where the connection ends or QEMU is silent.
   func execute<Value: Decodable>(
     _ command: String, _ arguments: JSON? = nil, returning type: Value.Type
   ) throws -> Value {
-    monitor.lock()
-    lastID += 1
-    let id = lastID
-    monitor.unlock()
-    var request: [String: JSON] = ["execute": .string(command), "id": .number(id)]
-    request["arguments"] = arguments
-    let line = try JSONEncoder().encode(JSON.object(request))
-    do {
-      try socket.write(Array(line) + [0x0a])
-    } catch {
-      throw QMPLost()
-    }
-    monitor.lock()
-    defer { monitor.unlock() }
-    while true {
-      if let answer = answers.removeValue(forKey: id) {
-        if let error = answer.error { throw error }
-        return try JSONDecoder().decode(Reply<Value>.self, from: answer.line).return
-      }
-      if isClosed { throw QMPLost() }
-      monitor.wait()
-    }
+    try QMPReply.value(of: answer(to: command, arguments).get(), type)
   }
 
   func execute(_ command: String, _ arguments: JSON? = nil) throws {
     _ = try execute(command, arguments, returning: Nothing.self)
   }
 
-  /// A command that QEMU may refuse.
-  func attempt(_ command: String, _ arguments: JSON? = nil) throws {
-    do { try execute(command, arguments) } catch is QMPError {}
+  private func execute(_ command: String, until end: Double) throws {
+    _ = try answer(to: command, until: end).get()
   }
 
-  private func read(_ start: LineReader) {
-    var lines = start
-    while let line = try? lines.next() {
-      guard let envelope = try? JSONDecoder().decode(Envelope.self, from: line) else { break }
-      if let event = envelope.event {
-        if event == "JOB_STATUS_CHANGE" || event.hasPrefix("BLOCK_JOB_") {
-          mailbox.post(.jobsChanged)
-        } else if event == "SHUTDOWN" {
-          // A guest that turns itself off may leave QEMU and its disks there.
-          let details = try? JSONDecoder().decode(Event.self, from: line)
-          if details?.data?.reason?.hasPrefix("host-") == true { mailbox.post(.shutdown) }
-        }
-      } else if let id = envelope.id {
-        monitor.lock()
-        answers[id] = (envelope.error, line)
-        monitor.wakeAll()
-        monitor.unlock()
-      }
-    }
+  /// Sends a command and waits for its answer, which may be that QEMU refuses.
+  func answer(
+    to command: String, _ arguments: JSON? = nil, until end: Double? = nil
+  ) throws -> Result<Data, QMPError> {
+    let start = Host.uptime
     monitor.lock()
-    isClosed = true
-    monitor.wakeAll()
+    lastID += 1
+    let id = lastID
+    answer = nil
     monitor.unlock()
+    let bytes = try QMPChannel.command(command, arguments, id: id)
+    try channel.send(bytes, until: end ?? start + Self.shortLimit)
+    monitor.lock()
+    defer { monitor.unlock() }
+    while true {
+      if let answer { return answer.error.map(Result.failure) ?? .success(answer.data) }
+      if let lost { throw lost }
+      let end = end ?? start + (mailbox.isHurried ? Self.shortLimit : Self.limit)
+      guard Host.uptime < end else {
+        close()
+        throw QMPLost(
+          description:
+            "QEMU did not answer \(command) within \(Int((end - start).rounded())) seconds")
+      }
+      // The run may end in between.
+      monitor.wait(until: min(end, Host.uptime + 0.25))
+    }
+  }
+
+  private func read(_ start: QMPChannel) {
+    var channel = start
+    var reason: QMPLost
+    do {
+      while true {
+        channel.socket.waitUntilReadable()
+        for message in try channel.receive() { take(message) }
+      }
+    } catch {
+      reason = error as? QMPLost ?? QMPLost(description: Self.words(of: error))
+    }
+    abandon(reason)
     mailbox.post(.connectionLost)
   }
-}
 
-/// The lines that come out of a socket.
-private struct LineReader: Sendable {
-  /// query-qmp-schema answers in one line of about 200 KB.
-  private static let longestLine = 16 << 20
-
-  private let socket: Descriptor
-  private let buffer: Buffer
-  private var bytes: [UInt8] = []
-  private var searched = 0
-
-  init(_ socket: Descriptor) throws {
-    self.socket = socket
-    buffer = try Buffer(capacity: 1 << 16)
+  /// Ends the connection, and whoever waits for an answer.
+  func abandon(_ reason: QMPLost) {
+    close()
+    monitor.lock()
+    if lost == nil { lost = reason }
+    monitor.wakeAll()
+    monitor.unlock()
   }
 
-  /// - Returns: nil at the end.
-  mutating func next() throws -> Data? {
-    while true {
-      if let end = bytes[searched...].firstIndex(of: 0x0a) {
-        let line = Data(bytes[..<end])
-        bytes.removeSubrange(...end)
-        searched = 0
-        return line
+  private func take(_ message: QMPMessage) {
+    switch message.kind {
+    case .greeting: break
+    case .event(let name, let reason):
+      if name == "JOB_STATUS_CHANGE" || name.hasPrefix("BLOCK_JOB_") {
+        mailbox.post(.jobsChanged)
+      } else if name == "STOP" {
+        mailbox.post(.guestStopped)
+      } else if name == "SHUTDOWN", reason?.hasPrefix("host-") == true {
+        // A guest that turns itself off may leave QEMU and its disks there.
+        mailbox.post(.shutdown)
       }
-      searched = bytes.count
-      guard searched <= Self.longestLine else { throw QMPLost() }
-      let count = try socket.read(into: buffer, 0..<buffer.capacity)
-      if count == 0 { return nil }
-      buffer.withBytes(0..<count) { new in
-        for index in new.indices { bytes.append(new[index]) }
+    case .answer(let id, let error):
+      monitor.lock()
+      // Any other is not asked for, or came too late.
+      if id == lastID, answer == nil {
+        answer = (error, message.data)
+        monitor.wakeAll()
       }
+      monitor.unlock()
     }
   }
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What `query-qmp-schema` tells of the arguments of commands.
-struct Schema {
+/// What `query-qmp-schema` says about the arguments of commands.
+struct Schema: Decodable {
   private struct Entry: Decodable {
-    struct Member: Decodable { var name: String }
+    /// The members of alternate types have no name.
+    struct Member: Decodable { var name: String? }
     var name: String
     var argType: String?
     var members: [Member]?
@@ -18,7 +19,11 @@ struct Schema {
   private let entries: [Entry]
 
   init(_ client: QMPClient) throws {
-    entries = try client.execute("query-qmp-schema", returning: [Entry].self)
+    self = try client.execute("query-qmp-schema", returning: Schema.self)
+  }
+
+  init(from decoder: any Decoder) throws {
+    entries = try [Entry](from: decoder)
   }
 
   /// Whether a command knows an argument. Types have numbers for names, commands their own.

@@ -57,10 +57,21 @@ struct VMATap: Filter {
     completion: .directory)
   var fleece: String?
 
+  @Option(
+    help: ArgumentHelp("The user that runs QEMU, by name or number.", valueName: "user"))
+  var user: String?
+
   @Flag(name: .shortAndLong, help: "List the disks: device, bytes, rw or ro, name.")
   var list = false
 
+  @Flag(help: .hidden) var worker = false
+
   @OptionGroup var common: CommonOptions
+
+  /// The first process becomes the guard of another one, which does all the rest.
+  func prepare() throws {
+    if !list && !worker { try Guard.run() }
+  }
 
   func filter() throws {
     guard !list || device.isEmpty && config.isEmpty && tmpdir == nil && fleece == nil
@@ -90,17 +101,31 @@ struct VMATap: Filter {
         "\(spill.name): not used while less than 1 GiB or 5 % of the file system is free")
     }
 
+    let chosenUser = try user.map {
+      guard let user = Host.userID(named: $0) else {
+        throw Failure(.usage, "--user: no such user: \($0)")
+      }
+      return user
+    }
+
+    let link = list ? nil : try GuardLink()
     let mailbox = Mailbox()
-    let client = try QMPClient(qmp, mailbox: mailbox, patience: BackupRun.patience)
+    let client = try QMPClient(qmp, mailbox: mailbox, within: BackupRun.patience)
     let discovery: DiskDiscovery
     do {
-      // First: a running backup hides the nodes that are exported.
-      if !list { try Jobs.clearDead(client) }
-      discovery = try DiskDiscovery(client)
+      var nodes = try BlockNode.all(client)
+      if !list {
+        try GuestState.refuseMigration(client)
+        // A running backup hides the nodes that are exported.
+        if try OtherRuns(client, nodes).removeDead(client) { nodes = try BlockNode.all(client) }
+      }
+      discovery = try DiskDiscovery(client, nodes)
+    } catch let failure as Failure {
+      throw Failure(failure.status, "\(qmp): \(failure.message)")
     } catch {
       throw Failure(.noInput, "\(qmp): \(QMPClient.words(of: error))")
     }
-    if list { return try write(list: discovery.disks) }
+    guard let link else { return try write(list: discovery.disks) }
 
     let disks = try discovery.select(device)
     Descriptor.standardOutput.widenPipe()
@@ -108,7 +133,8 @@ struct VMATap: Filter {
     Progress.current.expect(total)
     let run = try BackupRun(
       monitorPath: qmp, client: client, mailbox: mailbox, disks: disks, configs: configs,
-      spill: spill, patience: Double(min(patience, 1_000_000_000)), output: .standardOutput)
+      user: chosenUser ?? client.user, link: link, spill: spill,
+      patience: Double(min(patience, 1_000_000_000)), output: .standardOutput)
     try run.run()
     if common.verbose {
       let count = "\(disks.count) \(disks.count == 1 ? "disk" : "disks")"

@@ -32,7 +32,7 @@ struct StartTests {
     try expect("--qmp a.raw", status: 66, "a.raw: Connection refused")
     try expect("--qmp vm.qmp -d c", status: 66, "no disk c; there are: a, b")
     try expect("--qmp vm.qmp -c none", status: 66, "none: No such file")
-    try expect("--qmp guest.nbd", status: 66, "is no QMP monitor")
+    try expect("--qmp guest.nbd", status: 66, "is not a QMP monitor")
     try machine.expectNothingLeft()
   }
 

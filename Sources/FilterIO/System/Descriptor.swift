@@ -107,6 +107,8 @@ public struct FileStatus: Sendable {
     public static let write = OpenMode(rawValue: O_WRONLY)
     public static let readWrite = OpenMode(rawValue: O_RDWR)
     public static let directory = OpenMode(rawValue: O_DIRECTORY)
+    /// Fails with ELOOP where the last part of the path is a symbolic link.
+    public static let notFollowing = OpenMode(rawValue: O_NOFOLLOW)
     /// Of a block device: fails with EBUSY while it is mounted or used otherwise.
     public static let exclusive = OpenMode(rawValue: O_EXCL)
     /// A new file, which must not exist; a symbolic link in its place is not followed.
@@ -349,6 +351,11 @@ public struct FileStatus: Sendable {
     }
   }
 
+  /// Waits until reading gives something at once: data, or the end.
+  public func waitUntilReadable() {
+    while !wait(for: POLLIN, milliseconds: nil) {}
+  }
+
   public var isTerminal: Bool { isatty(raw) == 1 }
 
   public var isAppending: Bool {
@@ -436,6 +443,11 @@ public struct FileStatus: Sendable {
       if error == .fileExists { return false }
       throw error
     }
+  }
+
+  /// Removes an empty directory in this one.
+  public func removeDirectory(_ path: FilePath) {
+    _ = try? unsafe SystemCall.unlinkat.retry(path) { unsafe unlinkat(raw, $0, AT_REMOVEDIR) }
   }
 
   public static func removeDirectory(_ path: FilePath) {

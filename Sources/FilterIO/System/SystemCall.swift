@@ -7,10 +7,10 @@ internal import SystemPackage
 /// The system calls that can fail, by their C names. Each of them is made through `attempt` and
 /// nowhere else, so that tests of a debug build can make it fail (see `FaultInjection`).
 enum SystemCall: String, CaseIterable {
-  case accept, bind, close, connect, fallocate, fstat, fstatat, fstatvfs, fsync, ftruncate,
-    getsockopt, ioctl,
-    lchown, linkat, listen, lseek, mkdir, mkdtemp, mmap, openat, pipe, poll, pread, pwrite, read,
-    renameat, renameat2, rmdir, socket, unlinkat, waitpid, write, writev
+  case accept, bind, close, connect, fallocate, fchown, fchownat, fcntl, fstat, fstatat, fstatvfs,
+    fsync, ftruncate, getsockopt, ioctl, linkat, listen, lseek, mkdir, mkdtemp, mmap, openat, pipe,
+    poll, pread, pwrite, read, recv, renameat, renameat2, rmdir, send, socket, socketpair, unlinkat,
+    waitpid, write, writev
   case posixSpawn = "posix_spawn"
   case threadCreate = "pthread_create"
   /// What is said on standard error, which is to be heard when a test has all writes fail.

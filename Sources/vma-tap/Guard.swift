@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FilterIO
+import SystemPackage
+
+/// The first of the two processes of a backup: it survives the other one.
+///
+/// A guest's write may wait for this program, and QEMU 7.2 hands an error on to the guest. So where
+/// the process that does the work dies, of whatever cause, another one has to answer QEMU until the
+/// backup is ended there. That is this process: one thread and little memory, so that little can go
+/// wrong in it. It has the *listening* socket in common with its worker; QEMU connects again and
+/// repeats the requests that were not answered (`reconnect-delay`).
+///
+/// Where this process dies, the worker ends the backup as on SIGTERM.
+final class Guard {
+  /// What the name of the folder with the socket begins with.
+  static let directoryPrefix = "vma-tap-"
+
+  /// Seconds for QEMU to connect again. It does so where a request waits for an answer; a cancelled
+  /// job ends such a request with an error.
+  private static let reconnectTime = 1.0
+  /// Seconds without any sign of QEMU, after which it is taken for gone.
+  private static let absence = 60.0
+
+  private let directory: PrivateDirectory
+  private let listener: Descriptor
+  private let control: Descriptor
+  private let signals: SignalQueue
+  private let worker: Worker
+  private let buffer: Buffer
+
+  // What the worker has told.
+  private var monitorPath: String?
+  private var exports: [NBDExport] = []
+  private var jobs: [String] = []
+  private var nodes: [String] = []
+  private var isDone = false
+
+  private init() throws {
+    // All that it will need is had before there is anything to guard.
+    buffer = try Buffer(capacity: 1 << 20)
+    signals = try SignalQueue()
+    let parent = Host.environment("TMPDIR") ?? ""
+    // The path has to fit an address of 107 bytes, and QEMU has a working directory of its own.
+    let fits = parent.hasPrefix("/") && parent.utf8.count < 80
+    directory = try PrivateDirectory(
+      in: FilePath(fits ? parent : "/tmp"), prefix: Self.directoryPrefix, files: ["nbd"])
+    let path = directory.path.appending("nbd")
+    do {
+      listener = try Descriptor.listen(at: path)
+      let (here, there) = try Descriptor.messagePair()
+      control = here
+      worker = try Worker(adding: "--worker", listener: listener, control: there)
+    } catch {
+      directory.remove()
+      throw Failure(.cannotCreate, path.string, error)
+    }
+    Descriptor.giveUpStandardOutput()
+  }
+
+  /// Runs a worker to its end.
+  ///
+  /// - Throws: where there is none, or where it had to be replaced.
+  static func run() throws -> Never {
+    let process = try Guard()
+    let end = process.waitForWorker()
+    process.hear()
+    let failure = process.isDone || process.nodes.isEmpty ? nil : process.rescue(from: end)
+    process.directory.remove()
+    if let failure { throw failure }
+    switch end {
+    case .exit(let status): Host.exit(status)
+    case .signal(let signal): Signals.die(of: signal)
+    }
+  }
+
+  // MARK: While the worker lives
+
+  private func waitForWorker() -> Worker.End {
+    var isListening = true
+    while true {
+      var readiness = Readiness()
+      readiness.add(signals.descriptor)
+      if isListening { readiness.add(control) }
+      // A signal of the worker's end can be merged with another; so it is asked now and then.
+      readiness.wait(milliseconds: 1000)
+      forwardSignals()
+      isListening = hear()
+      if let end = worker.end() { return end }
+    }
+  }
+
+  private func forwardSignals() {
+    while let signal = signals.next() {
+      if case .other(let number) = signal { worker.send(number) }
+    }
+  }
+
+  /// Takes what the worker has told.
+  ///
+  /// - Returns: whether more can come.
+  @discardableResult
+  private func hear() -> Bool {
+    do {
+      while let count = try control.readNow(into: buffer, 0..<buffer.capacity) {
+        guard count > 0 else { return false }
+        let bytes = buffer.withBytes(0..<count) { bytes in bytes.indices.map { bytes[$0] } }
+        switch GuardMessage(bytes) {
+        case .monitor(let path): monitorPath = path
+        case .export(let size):
+          exports.append(NBDExport(name: Jobs.exportName(exports.count), size: size))
+        case .node(let name): nodes.append(name)
+        case .job(let name): jobs.append(name)
+        case .done: isDone = true
+        case nil: break
+        }
+      }
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  // MARK: When it has died
+
+  private func rescue(from end: Worker.End) -> Failure {
+    let how =
+      switch end {
+      case .exit(let status): "ended with status \(status)"
+      case .signal(let signal): "was killed by signal \(signal)"
+      }
+    let start = Host.uptime
+    var lastContact = start
+    var hasSaid = false
+    var connections: [DroppingConnection] = []
+    var rescue: Rescue?
+    while true {
+      let now = Host.uptime
+      let hasReconnected = Set(connections.compactMap(\.export)).count == exports.count
+      if rescue == nil, hasReconnected || now - start >= Self.reconnectTime {
+        rescue = Rescue(monitorPath ?? "", jobs: jobs, nodes: nodes)
+      }
+      rescue?.step()
+      if let rescue {
+        if rescue.isDone {
+          return Failure(
+            .inputOutput, "the worker process \(how); the backup was cancelled, the guest runs on")
+        }
+        if connections.isEmpty, rescue.isRefused {
+          return Failure(.inputOutput, "the worker process \(how), and QEMU has ended")
+        }
+      }
+      if !connections.isEmpty || rescue == nil { lastContact = now }
+      if now - lastContact > Self.absence {
+        return Failure(
+          .inputOutput,
+          "the worker process \(how), and QEMU's monitor cannot be used; left there: "
+            + (jobs + nodes).joined(separator: ", "))
+      }
+      if !hasSaid, now - start > 10 {
+        hasSaid = true
+        Console.warn(
+          "the worker process \(how); waiting for QEMU's monitor to cancel the backup; "
+            + "QEMU's writes are acknowledged meanwhile")
+      }
+      wait(&connections, rescue, until: rescue == nil ? start + Self.reconnectTime : nil)
+    }
+  }
+
+  /// Waits for something to do, and answers QEMU.
+  private func wait(_ connections: inout [DroppingConnection], _ rescue: Rescue?, until: Double?) {
+    var readiness = Readiness()
+    readiness.add(signals.descriptor)
+    readiness.add(listener)
+    for connection in connections {
+      readiness.add(connection.socket, writing: connection.hasOutput)
+    }
+    if let socket = rescue?.socket { readiness.add(socket) }
+    let delay = min(until.map { $0 - Host.uptime } ?? 1, rescue?.delay ?? 1, 1)
+    readiness.wait(milliseconds: max(0, Int((delay * 1000).rounded(.up))))
+    // The backup is being ended already; a signal can ask for nothing more.
+    while signals.next() != nil {}
+    while let socket = try? listener.acceptNow() {
+      connections.append(DroppingConnection(socket, exports))
+    }
+    connections.removeAll { !$0.serve(buffer) }
+  }
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FilterIO
+import FoundationEssentials
+import SystemPackage
+
+/// What QEMU says when it refuses a command.
+struct QMPError: Error, Decodable, CustomStringConvertible {
+  var kind: String?
+  var desc: String
+  var description: String { desc }
+  var isUnknownCommand: Bool { kind == "CommandNotFound" }
+
+  enum CodingKeys: String, CodingKey {
+    case kind = "class"
+    case desc
+  }
+}
+
+/// The connection to the monitor is of no use any more.
+struct QMPLost: Error, CustomStringConvertible {
+  var description: String
+}
+
+/// What a command returned.
+struct QMPReply<Value: Decodable>: Decodable {
+  var `return`: Value
+}
+
+extension QMPReply {
+  static func value(of answer: Data, _ type: Value.Type) throws -> Value {
+    do {
+      return try JSONDecoder().decode(QMPReply.self, from: answer).return
+    } catch is DecodingError {
+      throw QMPLost(description: "QEMU's answer was not understood")
+    }
+  }
+}
+
+/// A message of the monitor.
+struct QMPMessage {
+  enum Kind {
+    case greeting
+    case event(String, reason: String?)
+    /// - Parameter id: nil where the answer is not to a command of ours.
+    case answer(id: Int?, QMPError?)
+  }
+
+  private struct Envelope: Decodable {
+    struct Greeting: Decodable {}
+    struct Details: Decodable { var reason: String? }
+    /// The id of a command, of any type; ours are numbers.
+    enum ID: Decodable {
+      case number(Int)
+      case other
+      init(from decoder: any Decoder) throws {
+        let value = try decoder.singleValueContainer()
+        do { self = .number(try value.decode(Int.self)) } catch is DecodingError { self = .other }
+      }
+      var number: Int? { if case .number(let value) = self { value } else { nil } }
+    }
+
+    var greeting: Greeting?
+    var event: String?
+    var data: Details?
+    var id: ID?
+    var error: QMPError?
+
+    enum CodingKeys: String, CodingKey {
+      case greeting = "QMP"
+      case event, data, id, error
+    }
+  }
+
+  var kind: Kind
+  /// All of the message.
+  var data: Data
+
+  /// - Throws: `QMPLost` where it is none.
+  init(_ data: Data) throws {
+    self.data = data
+    do {
+      let envelope = try JSONDecoder().decode(Envelope.self, from: data)
+      kind =
+        if envelope.greeting != nil {
+          .greeting
+        } else if let event = envelope.event {
+          .event(event, reason: envelope.data?.reason)
+        } else {
+          .answer(id: envelope.id?.number, envelope.error)
+        }
+    } catch is DecodingError {
+      throw QMPLost(description: "the monitor sent what is not QMP")
+    }
+  }
+}
+
+/// A connection to a QMP monitor that never waits: for one thread.
+struct QMPChannel {
+  private static let chunk = 1 << 16
+
+  let socket: Descriptor
+  private let buffer: Buffer
+  private var splitter = JSONSplitter()
+
+  /// - Parameter milliseconds: how long to wait where the monitor has a queue of clients.
+  init(_ path: FilePath, milliseconds: Int) throws {
+    buffer = try Buffer(capacity: Self.chunk)
+    socket = try Descriptor.connect(to: path, milliseconds: milliseconds)
+  }
+
+  /// Reads once, and returns the messages that are complete with that.
+  ///
+  /// - Throws: `QMPLost` at the end, and where there is anything but QMP.
+  mutating func receive() throws -> [QMPMessage] {
+    guard let count = try read() else { return [] }
+    guard count > 0 else { throw QMPLost(description: "QEMU closed the monitor") }
+    buffer.withBytes(0..<count) { splitter.append($0) }
+    return try splitter.values().map { try QMPMessage($0) }
+  }
+
+  private func read() throws -> Int? {
+    do {
+      return try socket.readNow(into: buffer, 0..<buffer.capacity)
+    } catch {
+      throw QMPLost(description: "the monitor: \(error)")
+    }
+  }
+
+  /// The bytes of a command.
+  static func command(_ name: String, _ arguments: JSON?, id: Int) throws -> [UInt8] {
+    var request: [String: JSON] = ["execute": .string(name), "id": .number(id)]
+    request["arguments"] = arguments
+    return try Array(JSONEncoder().encode(JSON.object(request))) + [0x0a]
+  }
+
+  /// Sends a command.
+  ///
+  /// - Parameter uptime: when to give up on a monitor that does not read.
+  func send(_ bytes: [UInt8], until uptime: Double) throws {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      do {
+        if let count = try socket.writeNow(rest) {
+          rest = rest.dropFirst(count)
+          continue
+        }
+      } catch {
+        throw QMPLost(description: "the monitor: \(error)")
+      }
+      guard Host.uptime < uptime else {
+        throw QMPLost(description: "the monitor does not read")
+      }
+      Host.sleep(milliseconds: 10)
+    }
+  }
+}
+
+/// Finds JSON objects in bytes, which may be spread over lines, as QEMU's `pretty=on` does.
+struct JSONSplitter {
+  /// The longest object that QEMU sends is its schema, of about 200 KB, or the list of its nodes.
+  static let limit = 64 << 20
+
+  private var bytes: [UInt8] = []
+  /// Bytes that have been looked at.
+  private var scanned = 0
+  private var depth = 0
+  private var isInString = false
+  private var isEscaped = false
+
+  mutating func append(_ new: Span<UInt8>) {
+    bytes.reserveCapacity(bytes.count + new.count)
+    for index in new.indices { bytes.append(new[index]) }
+  }
+
+  /// The objects that are complete.
+  ///
+  /// - Throws: `QMPLost` where something else comes, or no end within the limit.
+  mutating func values() throws -> [Data] {
+    var values: [Data] = []
+    var start = 0
+    while scanned < bytes.count {
+      let byte = bytes[scanned]
+      scanned += 1
+      if isInString {
+        if isEscaped {
+          isEscaped = false
+        } else if byte == UInt8(ascii: "\\") {
+          isEscaped = true
+        } else if byte == UInt8(ascii: "\"") {
+          isInString = false
+        }
+        continue
+      }
+      switch byte {
+      case UInt8(ascii: "{"), UInt8(ascii: "["):
+        guard depth > 0 || byte == UInt8(ascii: "{") else { throw Self.nonsense }
+        depth += 1
+      case UInt8(ascii: "}"), UInt8(ascii: "]"):
+        guard depth > 0 else { throw Self.nonsense }
+        depth -= 1
+        if depth == 0 {
+          values.append(Data(bytes[start..<scanned]))
+          start = scanned
+        }
+      case UInt8(ascii: "\""):
+        guard depth > 0 else { throw Self.nonsense }
+        isInString = true
+      case 0x20, 0x09, 0x0a, 0x0d:
+        if depth == 0 { start = scanned }
+      default: guard depth > 0 else { throw Self.nonsense }
+      }
+    }
+    bytes.removeSubrange(..<start)
+    scanned -= start
+    guard bytes.count <= Self.limit else {
+      throw QMPLost(
+        description: "the monitor sent a message of over \(ByteCount(UInt64(Self.limit)))")
+    }
+    return values
+  }
+
+  private static let nonsense = QMPLost(description: "the monitor sent what is not QMP")
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FilterIO
+import SystemPackage
+
+/// Ends in QEMU what a worker that has died has begun, without ever waiting: the same thread answers
+/// QEMU's writes meanwhile.
+struct Rescue {
+  private enum State {
+    case unconnected
+    case greeting
+    case asked(id: Int)
+    /// Until the next step.
+    case idle
+  }
+
+  /// Seconds that QEMU has to answer a command, or for the greeting once another client has gone.
+  private static let limit = 30.0
+
+  private let path: FilePath
+  private let jobs: [String]
+  private let nodes: [String]
+  private var removal: Removal
+  private var channel: QMPChannel?
+  private var state = State.unconnected
+  private var lastID = 0
+  private var nextTime: Double
+  private(set) var isDone = false
+  /// Whether nobody listens at the monitor.
+  private(set) var isRefused = false
+
+  var socket: Descriptor? { channel?.socket }
+  /// Seconds until there is something to do.
+  var delay: Double { max(0, nextTime - Host.uptime) }
+
+  init(_ path: String, jobs: [String], nodes: [String]) {
+    self.path = FilePath(path)
+    self.jobs = jobs
+    self.nodes = nodes
+    removal = Removal(jobs: jobs, nodes: nodes)
+    nextTime = Host.uptime
+  }
+
+  /// Does what is possible now.
+  mutating func step() {
+    do {
+      if case .unconnected = state { return try connect() }
+      guard var channel else { return }
+      if channel.socket.isReadable() {
+        let messages = try channel.receive()
+        self.channel = channel
+        for message in messages { try take(message) }
+      }
+      guard Host.uptime >= nextTime else { return }
+      switch state {
+      case .idle: try advance()
+      case .asked: throw QMPLost(description: "no answer")
+      // Another client may have the monitor; our turn comes when it has gone.
+      case .greeting, .unconnected: nextTime = Host.uptime + Self.limit
+      }
+    } catch {
+      channel = nil
+      state = .unconnected
+      removal = Removal(jobs: jobs, nodes: nodes)
+      nextTime = Host.uptime + 0.2
+    }
+  }
+
+  private mutating func connect() throws {
+    guard Host.uptime >= nextTime else { return }
+    do {
+      isRefused = false
+      channel = try QMPChannel(path, milliseconds: 0)
+      state = .greeting
+      nextTime = Host.uptime + Self.limit
+    } catch let error as Errno {
+      isRefused = error == .connectionRefused || error == .noSuchFileOrDirectory
+      throw error
+    }
+  }
+
+  private mutating func take(_ message: QMPMessage) throws {
+    switch (state, message.kind) {
+    case (.greeting, .greeting): try ask("qmp_capabilities", nil)
+    case (.asked(let id), .answer(let answered, let error)) where id == answered:
+      // The first is of the negotiation.
+      if id > 1 { try removal.receive(error.map { .failure($0) } ?? .success(message.data)) }
+      try advance()
+    default: break
+    }
+  }
+
+  private mutating func advance() throws {
+    switch removal.next() {
+    case .execute(let command, let arguments): try ask(command, arguments)
+    case .wait(let milliseconds):
+      state = .idle
+      nextTime = Host.uptime + Double(milliseconds) / 1000
+    case .done:
+      channel = nil
+      isDone = true
+    }
+  }
+
+  private mutating func ask(_ command: String, _ arguments: JSON?) throws {
+    lastID = if case .greeting = state { 1 } else { lastID + 1 }
+    try channel?.send(QMPChannel.command(command, arguments, id: lastID), until: Host.uptime)
+    state = .asked(id: lastID)
+    nextTime = Host.uptime + Self.limit
+  }
+}
