@@ -11,24 +11,23 @@ private func runFuzzer(
   _ test: @convention(c) (UnsafePointer<UInt8>?, Int) -> Int32
 ) -> Int32
 
-/// `fuzz TARGET`, and then the arguments of libFuzzer.
+/// The target is named by the environment, as libFuzzer starts itself again with its arguments.
 @main
 struct Fuzz {
-  nonisolated(unsafe) private static var target = Target.header
+  private static let name = getenv("FUZZ_TARGET").map { String(cString: $0) } ?? ""
+  private static let target = Target.named(name)
 
   static func main() {
-    let names = Target.all.map(\.name).joined(separator: " ")
-    guard CommandLine.argc > 1, let target = Target.named(CommandLine.arguments[1]) else {
-      print("usage: fuzz TARGET [argument of libFuzzer]...\ntargets: \(names)")
+    guard target != nil else {
+      print("set FUZZ_TARGET to one of:\n" + Target.all.map(\.name).joined(separator: " "))
       exit(64)
     }
-    self.target = target
-    var count = CommandLine.argc - 1
-    var arguments = CommandLine.unsafeArgv + 1
+    var count = CommandLine.argc
+    var arguments = CommandLine.unsafeArgv
     exit(
       runFuzzer(&count, &arguments) { start, count in
         do {
-          try Fuzz.target.run(Array(UnsafeBufferPointer(start: start, count: count)))
+          try Fuzz.target?.run(Array(UnsafeBufferPointer(start: start, count: count)))
         } catch {
           fatalError("\(error)")
         }
