@@ -136,6 +136,9 @@ public final class ArchiveReader: ExtentSource {
     free.send(extent)
   }
 
+  // A reader that is left before the end must not leave its thread and its memory behind.
+  deinit { free.finish() }
+
   private func start() throws {
     for _ in 0..<Self.extentCount { free.send(try Extent()) }
     let scanner = try ExtentScanner(
