@@ -255,7 +255,7 @@ final class Machine {
 
   /// Waits until the Linux guest says that it has written so many records, without an error.
   func waitForRecords(_ count: Int, sourceLocation: SourceLocation = #_sourceLocation) throws {
-    for _ in 0..<600 where recordCount < count { usleep(100_000) }
+    for _ in 0..<2400 where recordCount < count { usleep(100_000) }
     try #require(recordCount >= count, "\(console)", sourceLocation: sourceLocation)
     let bad = console.split(whereSeparator: \.isNewline).filter {
       $0.localizedCaseInsensitiveContains("error")
