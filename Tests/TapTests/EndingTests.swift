@@ -30,10 +30,7 @@ struct EndingTests {
         for signal in \(Self.signals.map(String.init).joined(separator: " ")); do
           mkfifo pipe; (head -c 2000000; sleep 0.5; cat) < pipe > events-$signal & reader=$!
           env --default-signal vma-tap --qmp vm.qmp > pipe 2> stderr-$signal & tap=$!
-          for _ in {1..500}; do
-            [ "$(wc -c < events-$signal)" -lt 2000000 ] || break
-            sleep 0.01
-          done
+          \(Machine.until(2_000_000, of: "events-$signal"))
           kill -$signal $tap; wait $tap; status=$?; wait $reader; rm pipe
           echo $signal $status $(\(Programs.python) $P/qmp.py second.qmp left)
         done

@@ -18,7 +18,7 @@ struct FaultTests {
     mkfifo pipe
     (head -c 2000000; sleep \(seconds); cat) < pipe > events & reader=$!
     vma-tap --qmp vm.qmp > pipe 2> stderr & tap=$!
-    sleep 0.7
+    \(Machine.until(2_000_000))
     """
   }
 
@@ -130,7 +130,7 @@ struct FaultTests {
   @Test(arguments: [SIGTERM, SIGINT, SIGHUP])
   func `a signal`(number: Int32) throws {
     // A shell lets its background jobs ignore SIGINT; env(1) takes that back.
-    let script = standing(seconds: 1.2).replacingOccurrences(
+    let script = standing(seconds: 0.5).replacingOccurrences(
       of: "vma-tap --qmp", with: "env --default-signal=INT vma-tap --qmp")
     try expect(
       "\(script)\nkill -\(number) $tap; wait $tap; echo $?; wait $reader", status: 128 + number)
@@ -140,7 +140,8 @@ struct FaultTests {
 
   @Test func `a signal while the end of the stream waits for its reader`() throws {
     try machine.succeed("truncate -s 1M a.raw b.raw")
-    try expect("\(standing())\nkill -TERM $tap; wait $tap; echo $?; wait $reader", status: 143)
+    try expect(
+      "\(standing())\nsleep 0.5; kill -TERM $tap; wait $tap; echo $?; wait $reader", status: 143)
   }
 
   @Test func `somebody cancels the backup`() throws {

@@ -24,7 +24,7 @@ struct SystemTests {
       mkfifo pipe
       (head -c 1000000; sleep 2; cat) < pipe > events & reader=$!
       vma-tap --qmp vm.qmp > pipe & tap=$!
-      sleep 0.7
+      \(Machine.until(1_000_000))
       for place in 0 1000448 12345344 25161728; do
         write drive-scsi0 $place
         write "-d /machine/peripheral/virtio1/virtio-backend" $((place % 9400320))

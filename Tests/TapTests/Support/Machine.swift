@@ -180,6 +180,17 @@ final class Machine {
     try #require(run.status == 0, "\(script): \(run)", sourceLocation: sourceLocation)
   }
 
+  /// A part of a script that waits until so many bytes of a backup have come, so that it is under
+  /// way, however slow the machine is.
+  static func until(_ count: Int, of events: String = "events") -> String {
+    """
+    for _ in {1..3000}; do
+      [ "$(stat -c %s \(events) 2> /dev/null)" -ge \(count) ] 2> /dev/null && break
+      sleep 0.01
+    done
+    """
+  }
+
   /// Keeps what the disks hold now, for a check.
   func keepBases() throws { try succeed("cp a.raw base-a; cp b.raw base-b") }
 
