@@ -112,6 +112,7 @@ public struct ArchiveIndex {
         }
         try census.record(header)
         for id in wanted {
+          try Self.makeRoom(for: header.slots.count, in: &runs[id, default: []])
           header.forEachRun(of: id, from: data) { runs[id]?.append($0) }
         }
         byte = data + UInt64(header.dataSize)
@@ -122,6 +123,14 @@ public struct ArchiveIndex {
       }
     }
     for id in wanted { runs[id]?.sort() }
+  }
+
+  /// Doubles an array that is full, if the memory can be had.
+  private static func makeRoom(for count: Int, in runs: inout [DataRun]) throws(Failure) {
+    guard runs.capacity - runs.count < count else { return }
+    let capacity = max(2 * runs.capacity, runs.count + count)
+    try Host.requireMemory(capacity * MemoryLayout<DataRun>.stride)
+    runs.reserveCapacity(capacity)
   }
 
   /// The stored data of a device, in disk order.

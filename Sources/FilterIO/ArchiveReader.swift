@@ -86,6 +86,8 @@ public final class ArchiveReader: ExtentSource {
         try ArchiveHeader.byteCount(fixedPart: bytes)
       }
       let buffer = try Buffer(capacity: headerSize)
+      // For the configs, which may fill all of it.
+      try Host.requireMemory(2 * headerSize)
       buffer.copy(from: fixed, 0..<count, to: 0)
       let rest = try source.readFully(into: buffer, count..<headerSize)
       let size = headerSize
@@ -103,6 +105,7 @@ public final class ArchiveReader: ExtentSource {
     } catch let error as FormatError {
       throw Failure(name, error)
     }
+    try Host.requireMemory(ClusterCensus.memory(for: header.devices))
     census = ClusterCensus(header.devices)
   }
 

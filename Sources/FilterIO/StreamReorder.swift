@@ -102,6 +102,7 @@ public final class StreamReorder {
       source.recycle(extent)
     }
     guard source.census.isComplete(device) else { return nil }
+    try Host.requireMemory(2 * (waiting[device.id]?.count ?? 0) * MemoryLayout<DataRun>.stride)
     let runs = waiting.updateValue(Heap(), forKey: device.id)?.unordered.sorted() ?? []
     return OrderedDisk(
       file: try openRoom().file, runs: runs, size: source.census.length(of: device), frees: room)
@@ -126,6 +127,11 @@ public final class StreamReorder {
   }
 
   private func wait(_ run: DataRun, of device: Device, in extent: Extent) throws {
+    // It grows by doubling, when it is full.
+    let count = waiting[device.id]?.count ?? 0
+    if count.nonzeroBitCount == 1 {
+      try Host.requireMemory(2 * count * MemoryLayout<DataRun>.stride)
+    }
     waiting[device.id]?.insert(try openRoom().store(run, from: extent.buffer))
   }
 

@@ -21,6 +21,12 @@ public struct ClusterCensus: Sendable {
   /// Above 4 TiB of disks in all, a bit for each cluster claimed is no longer cheap.
   private static let denseLimit: UInt64 = 1 << 26
 
+  /// Bytes that a census takes at the start, at most.
+  public static func memory(for devices: [Device]) -> Int {
+    let claimed = devices.reduce(UInt64(0)) { $0.addingSaturated($1.clusterCount) }
+    return claimed <= denseLimit ? Int(claimed / 8) + 8 * devices.count : 0
+  }
+
   private var tallies: [Tally]
   /// For each device id the index of its tally, or -1.
   private var index: [Int]

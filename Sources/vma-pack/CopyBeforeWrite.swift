@@ -132,6 +132,7 @@ final class CopyBeforeWrite {
     // What is merely claimed must not cost memory: 254 devices can claim 64 PiB.
     let claimed = devices.reduce(0) { $0 + $1.size / UInt64(Format.clusterSize) }
     let isDense = claimed <= 1 << 26
+    if isDense { try Host.requireMemory(Int(claimed / 8)) }
     disks = devices.map { Disk($0, source: sources[$0.id], isDense: isDense) }
     partial = try PartialClusters(
       sizes: isDense

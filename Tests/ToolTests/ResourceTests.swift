@@ -31,7 +31,8 @@ struct ResourceTests {
     Run(.unpack, "-C out a.vma", Sample.wholeFiles),
     Run(.unpack, "-C out - < a.vma.zst", Sample.wholeFiles),
     Run(.unpack, "--salvage -C out a.vma", Sample.wholeFiles),
-    Run(.cat, "a.vma scsi0 > out/result"), Run(.cat, "- scsi0 < a.vma.zst > out/result"),
+    Run(.unpack, "-l large.vma > out/result"), Run(.cat, "a.vma scsi0 > out/result"),
+    Run(.cat, "- scsi0 < a.vma.zst > out/result"),
     Run(.toTar, "-o out/result a.vma"), Run(.toTar, "--no-sparse -o out/result - < a.vma"),
   ]
 
@@ -39,6 +40,10 @@ struct ResourceTests {
     dir = try Scratch()
     try dir.write(Sample.wholeBytes, to: "a.vma")
     try dir.write(Sample.scsi, to: "d.img")
+    // A bit is kept for each of 2^26 clusters.
+    var large = Archive([])
+    large.devices = [Archive.Device(id: 1, name: "d", size: 1 << 42)]
+    try dir.write(large.bytes(), to: "large.vma")
     try dir.sh("zstd -q a.vma").succeeds()
     try dir.makeDirectory("out")
   }

@@ -2,6 +2,7 @@
 
 internal import CLinux
 internal import Glibc
+internal import Synchronization
 public import SystemPackage
 
 /// What kind of thing a descriptor or a path stands for.
@@ -58,8 +59,12 @@ public struct FileStatus: Sendable {
 
   public static let standardInput = Descriptor(raw: 0, name: "standard input", isOwned: false)
   public static let standardOutput = Descriptor(raw: 1, name: "standard output", isOwned: false)
+  private static let hasWrittenOutput = Atomic(false)
+
   /// Closes standard output: some file systems tell only then that a write has failed.
   static func closeStandardOutput() throws(Failure) {
+    // Where nothing was written there, it is no part of the result.
+    guard hasWrittenOutput.load(ordering: .relaxed) else { return }
     if SystemCall.close.attempt({ Glibc.close(1) }) != 0, errno != EBADF, errno != EINTR {
       throw Failure(.inputOutput, standardOutput.name, Errno(rawValue: errno))
     }
@@ -89,7 +94,10 @@ public struct FileStatus: Sendable {
     let isReading = call == .read || call == .pread
     while true {
       let count = call.attempt(bytes: bytes, body)
-      if count >= 0 { return count }
+      if count >= 0 {
+        if raw == 1 { Self.hasWrittenOutput.store(true, ordering: .relaxed) }
+        return count
+      }
       switch errno {
       case EINTR: continue
       case EAGAIN: _ = wait(for: isReading ? POLLIN : POLLOUT, milliseconds: nil)

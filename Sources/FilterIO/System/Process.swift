@@ -48,7 +48,7 @@ public enum Host {
   /// Checks that so much memory can be had, before Swift allocates it, which cannot fail.
   ///
   /// - Throws: status 1 if not.
-  static func requireMemory(_ bytes: Int) throws(Failure) {
+  public static func requireMemory(_ bytes: Int) throws(Failure) {
     // Below this it comes from the reserve.
     if bytes >= 1 << 19 { _ = try Buffer(capacity: bytes) }
   }
