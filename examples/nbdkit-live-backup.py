@@ -10,15 +10,17 @@ waits until the data that it is about to destroy is safe, and then goes on. When
 in the archive, writes are announced no more, the stream ends, and the archive appears under its
 name.
 
-Whatever becomes of the backup, no write of a guest fails for it: if vma-pack dies, or lets a
-write wait for longer than `timeout`, the backup is given up and every write goes on.
+Whatever becomes of the backup, no guest write fails because of it: if vma-pack dies, or a write is
+held for longer than `timeout`, the backup fails and every write goes on. That is reported on
+standard error and to syslog(3), and there is no archive.
 
 Parameters:
 
     file=PATH      the image; its size must be a multiple of 512
     archive=PATH   what to write; it must not exist (a FIFO may)
     device=NAME    the disk's name in the archive (default: drive-scsi0)
-    timeout=SECS   the longest that a write may be held (default: 60)
+    timeout=SECS   the longest that a write may be held (default: 20; less than 30, after which
+                   guests give up)
     pack=PROGRAM   (default: vma-pack)
 
 nbdkit needs its Python plugin (Debian: nbdkit, nbdkit-plugin-python).
@@ -30,7 +32,10 @@ import errno
 import os
 import struct
 import subprocess
+import sys
+import syslog
 import threading
+import time
 
 import nbdkit
 
@@ -40,10 +45,18 @@ SECTOR = 512
 LONGEST = 16 << 20  # of an announced write
 COMPLETE = 0xFFFFFFFF
 
-parameters = {"device": "drive-scsi0", "timeout": "60", "pack": "vma-pack"}
+parameters = {"device": "drive-scsi0", "timeout": "20", "pack": "vma-pack"}
+timeout = 0.0
 disk = -1
 size = 0
 backup = None
+
+
+def report(message):
+    """Says what an administrator must see, in the background, too."""
+    message = f"{parameters['device']}: {message}"
+    print(f"nbdkit-live-backup: {message}", file=sys.stderr, flush=True)
+    syslog.syslog(syslog.LOG_ERR, message)
 
 
 class Backup:
@@ -92,21 +105,33 @@ class Backup:
         return sequence
 
     def hold(self, offset, length):
-        """Announces a write, and returns when it may go on: soon, or when the backup is over."""
+        """Announces a write, and returns when it may go on: soon, or when the backup is over.
+
+        However many records it takes, all of it is over in time.
+        """
+        deadline = time.monotonic() + timeout
         end = min((offset + length + SECTOR - 1) // SECTOR * SECTOR, size)
         offset = offset // SECTOR * SECTOR
         while offset < end and not self.is_over:
             part = min(end - offset, LONGEST)
-            with self.slots:
+            if not self.slots.acquire(timeout=max(0, deadline - time.monotonic())):
+                return self.give_up_held()
+            try:
                 answered = threading.Event()
                 with self.lock:
                     sequence = self.tell("W", 1, offset, part, flags=1)
-                    if sequence is not None:
-                        self.held[sequence] = answered
-                if sequence is not None and not answered.wait(float(parameters["timeout"])):
-                    with self.lock:
-                        self.give_up("a write was held for too long")
+                    if sequence is None:
+                        return
+                    self.held[sequence] = answered
+                if not answered.wait(max(0, deadline - time.monotonic())):
+                    return self.give_up_held()
+            finally:
+                self.slots.release()
             offset += part
+
+    def give_up_held(self):
+        with self.lock:
+            self.give_up(f"a write was held for {timeout:g} seconds")
 
     def listen(self):
         """Takes answers, whatever the other threads are doing."""
@@ -122,9 +147,13 @@ class Backup:
                         self.tell("E", offset=self.sequence)
                         self.stop()
         with self.lock:
-            self.give_up("vma-pack is gone")
+            self.give_up("vma-pack has ended")
         status = self.packer.wait()
-        nbdkit.debug(f"vma-pack: status {status}")
+        if status:
+            how = f"exit status {status}" if status > 0 else f"signal {-status}"
+            report(f"backup failed: vma-pack ended with {how}; there is no archive")
+        else:
+            nbdkit.debug("backup complete")
 
     def release(self, sequence):
         answered = self.held.pop(sequence, None)
@@ -133,7 +162,7 @@ class Backup:
 
     def give_up(self, reason):
         if not self.is_over:
-            nbdkit.debug(f"no backup: {reason}")
+            report(f"backup failed: {reason}")
             self.stop()
 
     def stop(self):
@@ -157,9 +186,15 @@ def config(key, value):
 
 
 def config_complete():
-    global disk, size
+    global disk, size, timeout
     if "file" not in parameters or "archive" not in parameters:
         raise RuntimeError("the parameters file and archive are needed")
+    try:
+        timeout = float(parameters["timeout"])
+    except ValueError:
+        timeout = 0
+    if not 0 < timeout < 30:
+        raise RuntimeError("timeout must be more than 0 and less than 30 seconds")
     # In the background, nobody would see that vma-pack refuses it.
     if os.path.isfile(parameters["archive"]):
         raise RuntimeError("the archive exists: " + parameters["archive"])
@@ -211,6 +246,10 @@ def pread(h, buf, offset, flags):
 
 def pwrite(h, buf, offset, flags):
     backup.hold(offset, len(buf))
+    write(buf, offset)
+
+
+def write(buf, offset):
     done = 0
     while done < len(buf):
         done += os.pwrite(disk, memoryview(buf)[done:], offset + done)
@@ -218,14 +257,16 @@ def pwrite(h, buf, offset, flags):
 
 def zero(h, count, offset, flags):
     backup.hold(offset, count)
-    if not punch(offset, count):
+    # Without this flag (NO_HOLE) the client wants the space to stay allocated.
+    mode = PUNCH_HOLE if flags & nbdkit.FLAG_MAY_TRIM else ZERO_RANGE
+    if not fallocate(mode, offset, count):
         for place in range(offset, offset + count, 1 << 20):
-            os.pwrite(disk, bytes(min(1 << 20, offset + count - place)), place)
+            write(bytes(min(1 << 20, offset + count - place)), place)
 
 
 def trim(h, count, offset, flags):
     backup.hold(offset, count)
-    punch(offset, count)
+    fallocate(PUNCH_HOLE, offset, count)
 
 
 def flush(h, flags):
@@ -236,7 +277,9 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
-def punch(offset, count):
-    """Makes a hole, which reads as zeros; false where the file system has none."""
-    keep_size, punch_hole = 1, 2
-    return count == 0 or libc.fallocate(disk, keep_size | punch_hole, offset, count) == 0
+KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
+
+
+def fallocate(mode, offset, count):
+    """Makes a range read as zeros; false where the file system cannot do it that way."""
+    return count == 0 or libc.fallocate(disk, KEEP_SIZE | mode, offset, count) == 0

@@ -54,8 +54,9 @@ public struct StreamGrammar: Sendable {
     try checkFields(record)
     switch record.kind {
     case .begin:
+      guard let seconds = Int64(exactly: record.offset) else { throw .time(record.offset) }
+      time = seconds == 0 ? nil : seconds
       phase = .telling
-      time = record.offset == 0 ? nil : Int64(bitPattern: record.offset)
     case .finish:
       if let index = index[record.device] { devices[index].isFinished = true }
     case .end:

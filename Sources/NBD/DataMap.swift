@@ -13,12 +13,15 @@ struct DataMap {
   private var end: UInt64 = 0
   private var asks: Bool
 
-  /// Asked for at once: a TiB of hole takes a thousand questions, and of data without end that
-  /// lies in single clusters no more than 16384 pieces are kept.
-  private static let window: UInt64 = 1 << 30
+  /// Bytes asked for at once.
+  private let window: UInt64
 
-  init(_ connection: Connection) {
+  /// - Parameter isLive: whether a guest's write may have to wait until a question is answered. Then
+  ///   one is about at most 1024 clusters. Else a TiB of hole takes a thousand questions, and of
+  ///   data that lies in single clusters at most 16384 pieces are kept.
+  init(_ connection: Connection, isLive: Bool) {
     self.connection = connection
+    window = isLive ? 64 << 20 : 1 << 30
     asks = connection.canTellHoles
   }
 
@@ -46,7 +49,7 @@ struct DataMap {
     let size = connection.size
     let clusterSize = UInt64(Format.clusterSize)
     guard asks, end < size,
-      let stretches = try connection.allocation(of: end..<min(end + Self.window, size))
+      let stretches = try connection.allocation(of: end..<min(end + window, size))
     else {
       asks = false
       add(end..<size)

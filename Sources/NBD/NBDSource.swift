@@ -36,7 +36,7 @@ public final class NBDSource: @unchecked Sendable {
   public init(_ uri: String, readsAhead: Bool = true) throws {
     self.readsAhead = readsAhead
     connection = try Connection(uri, failing: .noInput, asksForHoles: true)
-    map = DataMap(connection)
+    map = DataMap(connection, isLive: !readsAhead)
     pieceSize = connection.payload(atMost: Self.pieceSize)
   }
 
@@ -105,7 +105,30 @@ public final class NBDSource: @unchecked Sendable {
     return Int(end - offset)
   }
 
+  /// Reads bytes that may begin and end anywhere, in whole blocks of the server.
   private func readNow(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws {
+    let block = connection.blockSize
+    let end = offset + UInt64(range.count)
+    guard !offset.isMultiple(of: block) || !end.isMultiple(of: block) && end < size else {
+      return try readBlocks(into: buffer, range, at: offset)
+    }
+    let bounce = try free.popLast() ?? Buffer(capacity: pieceSize)
+    defer { free.append(bounce) }
+    var place = offset
+    while place < end {
+      let start = place / block * block
+      // No more than is wanted: a write of a guest waits for it.
+      let last = (end + block - 1) / block * block
+      let next = min(start + UInt64(pieceSize), last, size)
+      try readBlocks(into: bounce, 0..<Int(next - start), at: start)
+      let part = Int(place - start)..<Int(min(next, end) - start)
+      buffer.copy(from: bounce, part, to: range.lowerBound + Int(place - offset))
+      place = min(next, end)
+    }
+  }
+
+  /// Reads whole blocks.
+  private func readBlocks(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws {
     for start in stride(from: range.lowerBound, to: range.upperBound, by: pieceSize) {
       let part = start..<min(start + pieceSize, range.upperBound)
       let request = try connection.read(
@@ -122,7 +145,7 @@ public final class NBDSource: @unchecked Sendable {
         break
       }
       let end = min(data.upperBound, data.lowerBound + UInt64(pieceSize))
-      let buffer = try free.popLast() ?? Buffer(capacity: Self.pieceSize)
+      let buffer = try free.popLast() ?? Buffer(capacity: pieceSize)
       let request = try connection.read(
         into: buffer, 0..<Int(end - data.lowerBound), at: data.lowerBound)
       pieces.append(Piece(range: data.lowerBound..<end, buffer: buffer, request: request))

@@ -211,7 +211,7 @@ final class CopyBeforeWrite {
     let clusters = Self.clusters(range)
     var next = clusters.lowerBound
     while let cluster = disk.firstUnknown(from: next, below: clusters.upperBound) {
-      next = try copy(disk, from: cluster, limit: clusters.upperBound)
+      next = try copy(disk, from: cluster, limit: clusters.upperBound, isHeld: true)
     }
   }
 
@@ -278,7 +278,7 @@ final class CopyBeforeWrite {
     let start = cluster * UInt64(Format.clusterSize)
     let part = Int(range.lowerBound - start)..<Int(range.upperBound - start)
     let before = try partial.map(device: disk.id, cluster: cluster)
-    repeatedSectors += UInt64((before & PartialClusters.sectors(part)).nonzeroBitCount)
+    addRepeated(UInt64((before & PartialClusters.sectors(part)).nonzeroBitCount))
     if !isZero { try input.readPayload(into: scratch, 0..<part.count) }
     let map = try partial.merge(
       device: disk.id, cluster: cluster, part, from: isZero ? nil : (scratch, 0))
@@ -287,7 +287,7 @@ final class CopyBeforeWrite {
       try addPartial(disk, cluster)
     } else if answer != nil, disk.source != nil {
       // The write is held and the rest can be read now, and only now.
-      _ = try copy(disk, from: cluster, limit: cluster + 1)
+      _ = try copy(disk, from: cluster, limit: cluster + 1, isHeld: true)
     }
   }
 
@@ -304,8 +304,14 @@ final class CopyBeforeWrite {
 
   /// Passes over what was told before.
   private func pass(_ count: UInt64, isZero: Bool) throws {
-    repeatedSectors += count / UInt64(StreamFormat.sectorSize)
+    addRepeated(count / UInt64(StreamFormat.sectorSize))
     if !isZero { try input.skipPayload(Int(count), scratch: scratch) }
+  }
+
+  /// A stream can say in a few bytes that 256 TiB are zeros, as often as it likes.
+  private func addRepeated(_ sectors: UInt64) {
+    let (sum, overflow) = repeatedSectors.addingReportingOverflow(sectors)
+    repeatedSectors = overflow ? .max : sum
   }
 
   private func takeState(_ disk: Disk, _ size: Int) throws {
@@ -355,13 +361,17 @@ final class CopyBeforeWrite {
   /// Copies some clusters from the disk, none of which is known: as many as there are in a row and
   /// go without making a guest wait.
   ///
+  /// - Parameter isHeld: whether a guest write waits. Then these clusters are read and nothing
+  ///   else is asked of the source: finding holes can take longer than reading.
   /// - Returns: the cluster after the last that is known now.
-  private func copy(_ disk: Disk, from cluster: UInt64, limit: UInt64) throws -> UInt64 {
+  private func copy(
+    _ disk: Disk, from cluster: UInt64, limit: UInt64, isHeld: Bool = false
+  ) throws -> UInt64 {
     guard let source = disk.source else { return limit }
     let size = UInt64(Format.clusterSize)
     let extent = try queue.extentWithRoom()
     var run = disk.unknownRun(from: cluster, limit: min(limit, cluster + UInt64(extent.room)))
-    let hole = try holeEnd(disk, source, from: cluster)
+    let hole = try holeEnd(disk, source, from: cluster, isHeld: isHeld)
     if hole <= cluster, run.count > Self.copyCount {
       run = cluster..<cluster + Self.copyCount
     } else if hole > cluster {
@@ -413,14 +423,18 @@ final class CopyBeforeWrite {
   }
 
   /// The first cluster from `cluster` on that holds data, as far as the source can tell.
+  ///
+  /// - Parameter isHeld: does not ask the source, and takes for data what it has not told of.
   private func holeEnd(
-    _ disk: Disk, _ source: any CopySource, from cluster: UInt64
+    _ disk: Disk, _ source: any CopySource, from cluster: UInt64, isHeld: Bool
   ) throws -> UInt64 {
     let offset = cluster * UInt64(Format.clusterSize)
     let isAsked =
       disk.isDataKnownFrom.map { $0 <= offset } ?? false
       && (disk.data.map { offset < $0.upperBound } ?? true)
     if !isAsked {
+      // Asking would also forget what the copying from front to back goes by.
+      guard !isHeld else { return cluster }
       disk.data = try source.data(from: offset)
       disk.isDataKnownFrom = offset
     }

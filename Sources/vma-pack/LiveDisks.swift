@@ -114,6 +114,7 @@ final class LiveDisks: @unchecked Sendable {
   var summary: String {
     guard let engine else { return "" }
     return "; \(engine.guestRecords) records caused by the guest, "
-      + "\(ByteCount(engine.repeatedSectors * 512)) told again"
+      + "\(ByteCount(min(engine.repeatedSectors, .max / 512) * 512)) "
+      + "told again"
   }
 }

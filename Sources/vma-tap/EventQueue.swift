@@ -105,8 +105,7 @@ final class EventQueue: @unchecked Sendable {
   /// Seconds.
   private var longestWait = 0.0
 
-  /// Takes all the memory and threads that it will ever need, but for a few bytes for each cluster
-  /// in the spill file.
+  /// Takes all the memory and threads that it will ever need.
   ///
   /// - Parameters:
   ///   - devices: in the order of their ids, from 1.
@@ -136,7 +135,12 @@ final class EventQueue: @unchecked Sendable {
             pending: try PendingZeros(clusterCount: clusterCount)))
       }
     }
-    if let spill { _ = try Thread { [self] in moveToSpill(spill) } }
+    guard let spill else { return }
+    let clusterCount = devices.reduce(0) { $0 + $1.size / UInt64(Format.clusterSize) + 1 }
+    let slots = Int(min(clusterCount, spill.limit / UInt64(Format.clusterSize)))
+    spilled.reserve(slots)
+    freeSlots.reserveCapacity(slots)
+    _ = try Thread { [self] in moveToSpill(spill) }
   }
 
   // MARK: For the connections
@@ -444,6 +448,8 @@ private struct Line<Element> {
   private var first = 0
 
   var isEmpty: Bool { first == elements.count }
+
+  mutating func reserve(_ count: Int) { elements.reserveCapacity(count) }
 
   mutating func append(_ element: Element) { elements.append(element) }
 

@@ -98,7 +98,7 @@ final class EventWriter: @unchecked Sendable {
     while abortReason == nil { monitor.wait() }
     let reason = abortReason ?? ""
     monitor.unlock()
-    try write(.abort, payload: Array(reason.utf8.prefix(1024)))
+    try write(.abort, payload: Array(String(reason.prefix(256)).utf8))
   }
 
   /// Writes a record that has no data of a disk.

@@ -12,7 +12,7 @@ struct SpillTests {
 
   init() throws {
     machine = try Machine(megabytes: 96)
-    try machine.sh("mkdir spill")
+    try machine.succeed("mkdir spill")
   }
 
   /// Starts a backup that stands still after 2 MB, until its reader goes on.
@@ -124,7 +124,7 @@ struct SpillTests {
 
   @Test("A5: the last of a file system is left alone", requires(.mounts))
   func reserve() throws {
-    try machine.sh(
+    try machine.succeed(
       """
       cat > mounted <<.
       mount -t tmpfs -o size=\\$1M none spill && shift && exec "\\$@"

@@ -81,7 +81,9 @@ struct EventExampleTests {
         thread.start()
     """#
 
-  private func run(_ rest: String, seed: Int, _ parameters: String = "") throws {
+  /// - Returns: what it says on standard error.
+  @discardableResult
+  private func run(_ rest: String, seed: Int, _ parameters: String = "") throws -> String {
     let plugin = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
       .deletingLastPathComponent().deletingLastPathComponent()
       .appendingPathComponent("examples/nbdkit-live-backup.py").path
@@ -97,6 +99,7 @@ struct EventExampleTests {
     try dir.write(Self.guest + "\n" + rest + "\n" + end, to: "guest.py")
     let outcome = try dir.sh("/usr/bin/python3 guest.py '\(plugin)' \(seed) \(parameters)")
     #expect(outcome.ending == .exit(0), "\(outcome.errors)")
+    return outcome.errors
   }
 
   @Test(arguments: 1...3)
@@ -119,9 +122,42 @@ struct EventExampleTests {
     try dir.run(.unpack, "-t", "a.vma").succeeds()
   }
 
-  @Test(arguments: [SIGKILL, SIGTERM, SIGSTOP])
-  func `a packer that dies, or stands still, fails no write`(number: Int32) throws {
-    try run(
+  @Test("A15: requests to keep space allocated, and a limit to the time that guests stand")
+  func parameters() throws {
+    let errors = try run(
+      """
+      take(file)
+      archive.close()
+      stop.set()
+      for thread in guests:
+          thread.join(60)
+      handle = nbd.NBD()
+      handle.connect_unix("disk.sock")
+      start, length = 16 << 20, 4 << 20
+      handle.pwrite(b"x" * length, start)
+      before = os.stat("disk.raw").st_blocks
+      handle.zero(length, start, nbd.CMD_FLAG_NO_HOLE)
+      after = os.stat("disk.raw").st_blocks
+      if handle.pread(length, start) != bytes(length):
+          failures.append("no zeros")
+      handle.shutdown()
+      if after < before:
+          failures.append(f"holes were punched: {before} blocks, {after}")
+      for seconds in ("30", "0", "nan", "x"):
+          refused = subprocess.run(
+              ["nbdkit", "-f", "-U", "other.sock", "python", sys.argv[1], "file=disk.raw",
+               "archive=other.vma", "timeout=" + seconds], stderr=subprocess.PIPE, timeout=20)
+          if refused.returncode != 1 or b"timeout must be" not in refused.stderr:
+              failures.append(f"timeout={seconds}: {refused}")
+      """, seed: 9)
+    #expect(!errors.contains("backup failed"), "\(errors)")
+  }
+
+  @Test(
+    "A15: a packer that dies, or stands still, fails no write, and that is reported",
+    arguments: [SIGKILL, SIGTERM, SIGSTOP])
+  func packerDies(number: Int32) throws {
+    let errors = try run(
       """
       take(file, 2 << 20)
       pid = int(open("pack.pid").read())
@@ -139,6 +175,9 @@ struct EventExampleTests {
           archive.write(piece)
       archive.close()
       """, seed: 7, number == SIGSTOP ? "timeout=1" : "")
+    let reason = number == SIGSTOP ? "a write was held for 1 seconds" : "vma-pack ended with signal"
+    #expect(
+      errors.contains("nbdkit-live-backup: drive-scsi0: backup failed: \(reason)"), "\(errors)")
     try dir.run(.unpack, "-t", "a.vma").fails(65, .unpack)
   }
 }
