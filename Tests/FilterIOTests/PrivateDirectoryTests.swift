@@ -4,6 +4,7 @@ import FilterIO
 import Foundation
 import Glibc
 import SystemPackage
+import TestSupport
 import Testing
 
 /// A folder in which somebody else renames and replaces things.
@@ -42,7 +43,7 @@ struct PrivateDirectoryTests {
     #expect(try FileManager.default.contentsOfDirectory(atPath: root + "/moved") == [])
   }
 
-  @Test("A12: giving it to a user gives nothing else", .enabled(if: getuid() == 0))
+  @Test("A12: giving it to a user gives nothing else", Requirements([.root]))
   func gift() throws {
     defer { try? FileManager.default.removeItem(atPath: root) }
     let directory = try make()
