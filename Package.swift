@@ -54,7 +54,8 @@ let package = Package(
         .product(name: "HeapModule", package: "swift-collections"),
       ],
       swiftSettings: settings),
-    .target(name: "NBD", dependencies: ["CNBD", "FilterIO", "VMA"], swiftSettings: settings),
+    .target(
+      name: "NBD", dependencies: ["CNBD", "FilterIO", "VMA", system], swiftSettings: settings),
     .target(name: "Zstd", dependencies: ["CZstd", "FilterIO"], swiftSettings: settings),
     .target(
       name: "Decompression",

@@ -163,7 +163,7 @@ _vma-unpack() {
     local -a unparsed_words=("${COMP_WORDS[@]:1:${COMP_CWORD}}")
 
     local -a repeating_flags=()
-    local -a non_repeating_flags=(--no-configs --force -f --list -l --json --pve --test -t --quick --salvage --quiet -q --verbose -v --version -h --help)
+    local -a non_repeating_flags=(--target-is-zero --no-configs --force -f --list -l --json --pve --test -t --quick --salvage --quiet -q --verbose -v --version -h --help)
     local -a repeating_options=(-d --drive -m --map)
     local -a non_repeating_options=(-C --directory --lost --progress)
     __vma-unpack_offer_flags_options 1

@@ -20,7 +20,7 @@ function __vma-unpack_parse_tokens -S
     set -l unparsed_tokens (__vma-unpack_tokens -pc)
     switch $unparsed_tokens[1]
     case 'vma-unpack'
-        __vma-unpack_parse_subcommand 1 'C/directory=' 'd/drive=+' 'm/map=+' 'no-configs' 'f/force' 'l/list' 'json' 'pve' 't/test' 'quick' 'salvage' 'lost=' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
+        __vma-unpack_parse_subcommand 1 'C/directory=' 'd/drive=+' 'm/map=+' 'target-is-zero' 'no-configs' 'f/force' 'l/list' 'json' 'pve' 't/test' 'quick' 'salvage' 'lost=' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
         switch $unparsed_tokens[1]
         case 'help'
             __vma-unpack_parse_subcommand -r 1 'version'
@@ -80,6 +80,7 @@ complete -c 'vma-unpack' -f
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" C directory' -s 'C' -l 'directory' -d 'Write files there (default: here).' -rfa '(__vma-unpack_complete_directories)'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack"' -s 'd' -l 'drive' -d 'Restore only this drive.' -rfka '(__vma-unpack_custom_completion ---completion -- --drive (count (__vma-unpack_tokens -pc)) (__vma-unpack_tokens -tC))'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack"' -s 'm' -l 'map' -d 'Restore this drive into an existing file, block device or NBD export (URI).' -rF
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" target-is-zero' -l 'target-is-zero' -d 'Targets of --map hold only zeros; write none there.'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" no-configs' -l 'no-configs' -d 'Restore no configuration files.'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" f force' -l 'force' -s 'f' -d 'Replace files that exist; take devices in use.'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" l list' -l 'list' -s 'l' -d 'List what is in the archive.'

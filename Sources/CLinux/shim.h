@@ -14,7 +14,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static const int linux_seek_data = 3; // lseek(2), Linux 3.1
@@ -35,19 +38,24 @@ static inline int linux_block_device_zero(int fd, uint64_t offset, uint64_t leng
   return ioctl(fd, BLKZEROOUT, range);
 }
 
-// Frees a range of a file, which then reads as zeros.
+// Frees a range of a file, which then reads as zeros; of a block device since Linux 4.9.
 static inline int linux_punch_hole(int fd, int64_t offset, int64_t length) {
   return (int)syscall(SYS_fallocate, fd, 0x02 | 0x01, offset, length);
+}
+
+// Zeros in a range of a file or block device, without freeing it.
+static inline int linux_zero_range(int fd, int64_t offset, int64_t length) {
+  return (int)syscall(SYS_fallocate, fd, 0x10 | 0x01, offset, length);
+}
+
+static inline int linux_logical_block_size(int fd) {
+  int size = 0;
+  return ioctl(fd, BLKSSZGET, &size) == 0 && size > 0 ? size : 512;
 }
 
 // Renames without replacing what is there; Linux 3.15.
 static inline int linux_rename_new(int directory, const char *from, const char *to) {
   return (int)syscall(SYS_renameat2, directory, from, directory, to, 1 /* RENAME_NOREPLACE */);
-}
-
-// Has two names change places; Linux 3.15.
-static inline int linux_exchange(int directory, const char *first, const char *second) {
-  return (int)syscall(SYS_renameat2, directory, first, directory, second, 2 /* RENAME_EXCHANGE */);
 }
 
 // Zeros that take no room in the program's file. They must not be written to.
@@ -57,8 +65,52 @@ static inline void *linux_zeros(void) {
   return zeros;
 }
 
+// What statx(2) knows of a name beside its mode; Linux 4.11. 0 where it cannot tell.
+enum {
+  linux_attribute_immutable = 0x10,
+  linux_attribute_append = 0x20,
+  linux_attribute_mount_root = 0x2000,
+};
+static inline uint64_t linux_attributes(int directory, const char *path) {
+  struct statx status;
+  if (statx(directory, path, 0x100 /* AT_SYMLINK_NOFOLLOW */, 0, &status) != 0) return 0;
+  return status.stx_attributes & status.stx_attributes_mask;
+}
+
+// Whether a file system is in user space.
+static inline int linux_is_fuse(int fd) {
+  struct statfs status;
+  return fstatfs(fd, &status) == 0 && status.f_type == 0x65735546;
+}
+
+static inline int linux_is_fat(int fd) {
+  struct statfs status;
+  return fstatfs(fd, &status) == 0 && status.f_type == 0x4d44;
+}
+
+// Whether a block device refuses to be written, which open(2) does not tell.
+static inline int linux_is_read_only_device(int fd) {
+  int is_read_only = 0;
+  return ioctl(fd, BLKROGET, &is_read_only) == 0 && is_read_only;
+}
+
 static inline int linux_open_at(int directory, const char *path, int flags, unsigned mode) {
   return openat(directory, path, flags | O_CLOEXEC, mode);
+}
+
+// Numbers of devices: macros.
+static inline unsigned linux_major(uint64_t device) { return major(device); }
+static inline unsigned linux_minor(uint64_t device) { return minor(device); }
+static inline uint64_t linux_device(unsigned first, unsigned second) {
+  return makedev(first, second);
+}
+
+static const int linux_o_direct = O_DIRECT;
+
+// Whether a file in /proc/PID/fd is open for writing: its own mode tells.
+static inline int linux_link_is_writable(const char *path) {
+  struct stat status;
+  return lstat(path, &status) == 0 && status.st_mode & S_IWUSR;
 }
 
 // memmem(3) is behind _GNU_SOURCE.

@@ -15,8 +15,6 @@ public struct Input {
 
   /// What is wrong with compressed data that is read on behind damage; nil for plain data.
   public let log: DamageLog?
-  /// Of the file as it is, compressed or not.
-  public let status: FileStatus
 
   /// Opens the archive and finds out by its first bytes how it is compressed.
   ///
@@ -28,7 +26,7 @@ public struct Input {
     if let path, path != "-" {
       descriptor = try Descriptor.input(at: path)
     } else {
-      descriptor = .standardInput
+      descriptor = try .claimedStandardInput()
       if descriptor.isTerminal {
         throw Failure(.usage, "no archive given, and standard input is a terminal")
       }
@@ -44,8 +42,7 @@ public struct Input {
 
   private init(_ descriptor: Descriptor, log: DamageLog?) throws {
     name = descriptor.name
-    status = try descriptor.status()
-    let kind = status.kind
+    let kind = try descriptor.status().kind
     // A file that others have read from before us (`{ head -c 99; vma-cat -; }`) is a stream.
     let isSeekable = (kind == .regular || kind == .blockDevice) && descriptor.position == 0
     let probe = try Buffer(capacity: 16)

@@ -24,9 +24,30 @@ extension ByteSource {
 }
 
 extension Descriptor: ByteSource {
+  /// Standard input, to be read.
+  ///
+  /// - Throws: status 66 for a directory, 64 for what is written too.
+  public static func claimedStandardInput() throws -> Descriptor {
+    try standardInput.claimAsInput()
+    return standardInput
+  }
+
+  /// Claims a descriptor that was inherited and is written.
+  ///
+  /// - Throws: status 64 for what is an input or another output.
+  public func claimAsOutput() throws {
+    try Claims.output(status(), name: name)
+  }
+
+  private func claimAsInput() throws {
+    let status = try status()
+    if status.kind == .directory { throw Failure(.noInput, name, .isDirectory) }
+    try Claims.input(status, name: name)
+  }
+
   /// Opens a file that a user has named, to be read.
   ///
-  /// - Throws: status 66.
+  /// - Throws: status 66; 64 for what is written too.
   public static func input(at path: String) throws -> Descriptor {
     let descriptor: Descriptor
     do {
@@ -34,7 +55,7 @@ extension Descriptor: ByteSource {
     } catch {
       throw Failure(.noInput, path, error)
     }
-    if try descriptor.status().kind == .directory { throw Failure(.noInput, path, .isDirectory) }
+    try descriptor.claimAsInput()
     return descriptor
   }
 }

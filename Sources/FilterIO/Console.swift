@@ -61,6 +61,9 @@ public enum Console {
     writer.post(text)
   }
 
+  /// From now on nothing is said: standard error is a file that must not be written.
+  static func mute() { writer.mute() }
+
   static func clearStatus() {
     let text = clearing()
     if !text.isEmpty { writer.post(text) }
@@ -93,6 +96,7 @@ private final class ConsoleWriter: @unchecked Sendable {
   private let monitor = Monitor()
   private var pending: [UInt8] = []
   private var isWriting = false
+  private var isMute = false
   private var thread: Thread?
 
   func start() throws(Failure) {
@@ -109,8 +113,15 @@ private final class ConsoleWriter: @unchecked Sendable {
     return isIdle && Descriptor.standardError.wait(for: POLLOUT, milliseconds: 0)
   }
 
+  func mute() {
+    monitor.lock()
+    isMute = true
+    monitor.unlock()
+  }
+
   func post(_ text: String) {
     monitor.lock()
+    guard !isMute else { return monitor.unlock() }
     guard thread != nil else {
       monitor.unlock()
       return writeDirectly(Array(text.utf8))

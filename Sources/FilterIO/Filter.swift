@@ -80,6 +80,7 @@ extension Filter {
             && Descriptor.standardError.isTerminal
       )
       try Console.startWriter()
+      try Claims.standardStreams()
       try command.filter()
       try Descriptor.closeStandardOutput()
       Console.clearStatus()

@@ -10,18 +10,19 @@ public struct Output: Sendable {
 
   /// Standard output, unless it is a terminal.
   ///
-  /// - Throws: status 64 on a terminal.
+  /// - Throws: status 64 on a terminal, 73 where it takes no writes.
   public static func standard() throws -> Output {
     guard !Descriptor.standardOutput.isTerminal else {
       throw Failure(.usage, "standard output is a terminal; redirect it")
     }
+    try Descriptor.standardOutput.requireWritable()
     Descriptor.standardOutput.widenPipe()
     return Output(descriptor: .standardOutput, pending: nil, isDirect: false)
   }
 
-  /// A file that appears under its name when it is whole and synced; a FIFO or device is written
+  /// A file that appears under its name when it is complete and synced; a FIFO or device is written
   /// directly.
-  private static func file(_ path: String, replaces: Bool, inputs: [FileStatus]) throws -> Output {
+  private static func file(_ path: String, replaces: Bool) throws -> Output {
     let file = FilePath(path)
     do {
       let there = try Descriptor.status(of: file)
@@ -32,16 +33,13 @@ public struct Output: Sendable {
         return try standard()
       }
       let kind = there?.kind
-      if let there, kind == .regular || kind == .blockDevice,
-        inputs.contains(where: { $0.identity == there.identity })
-      {
-        throw Failure(.usage, "\(path): is what is read")
-      }
       switch kind {
       case .fifo, .characterDevice, .blockDevice:
+        if let there { try Claims.output(there, name: path) }
         let isExclusive = kind == .blockDevice && !replaces
         let descriptor = try Descriptor.open(file, isExclusive ? [.write, .exclusive] : .write)
         if descriptor.isTerminal { throw Failure(.usage, "\(path): is a terminal") }
+        try descriptor.requireWritable()
         return Output(descriptor: descriptor, pending: nil, isDirect: true)
       default: break
       }
@@ -54,7 +52,7 @@ public struct Output: Sendable {
         FilePath(name.string), in: directory, displayName: path, replaces: replaces)
       return Output(descriptor: pending.descriptor, pending: pending, isDirect: false)
     } catch Errno.resourceBusy {
-      throw Failure(.cannotCreate, "\(path): is in use (-f takes it all the same)")
+      throw Failure(.cannotCreate, "\(path): is in use (use -f to write to it anyway)")
     } catch let error as Errno {
       throw Failure(.cannotCreate, path, error)
     }
@@ -64,10 +62,12 @@ public struct Output: Sendable {
   ///
   /// - Parameters:
   ///   - replaces: whether a file that exists is replaced, and a device in use is written.
-  ///   - inputs: what is read, and so must not be written.
-  public static func open(_ path: String?, replaces: Bool, inputs: [FileStatus]) throws -> Output {
-    guard let path, path != "-" else { return try standard() }
-    return try file(path, replaces: replaces, inputs: inputs)
+  ///   - atLeast: bytes that are sure to be written.
+  public static func open(_ path: String?, replaces: Bool, atLeast: UInt64 = 0) throws -> Output {
+    let output =
+      if let path, path != "-" { try file(path, replaces: replaces) } else { try standard() }
+    try output.descriptor.requireRoom(for: atLeast)
+    return output
   }
 
   /// The last step of a run that went well.

@@ -31,9 +31,8 @@ public struct OutputDirectory {
 
   /// Checks that a file of that name can be made.
   ///
-  /// - Returns: what would be replaced.
   /// - Throws: status 73 where the name is taken.
-  public func check(_ name: OutputName, replaces: Bool) throws -> FileStatus? {
+  public func check(_ name: OutputName, replaces: Bool) throws {
     try PendingFile.check(
       name.path, in: descriptor, displayName: displayName(name), replaces: replaces)
   }

@@ -2,14 +2,16 @@
 
 public import SystemPackage
 
-/// A file that appears under its name only when it is whole, or not at all.
+/// A file that appears under its name only when it is complete, or not at all.
 ///
 /// It is written without a name (O_TMPFILE) where the file system can do that, so that not even a
-/// SIGKILL leaves anything behind; elsewhere under a hidden name of its own.
+/// SIGKILL leaves anything behind; elsewhere under a hidden name of its own. Whatever can keep it
+/// from getting its name is found out before anything is written.
 public final class PendingFile: Sendable {
   public let descriptor: Descriptor
   private let directory: Descriptor
   private let name: FilePath
+  private let displayName: String
   private let replaces: Bool
   /// The hidden name and its cleanup; nil for a file without a name.
   private let temporary: (name: FilePath, cleanup: Int)?
@@ -20,22 +22,25 @@ public final class PendingFile: Sendable {
   ///   - name: the final name in `directory`, without any slash.
   ///   - displayName: for messages.
   ///   - replaces: whether a file (or symbolic link, itself) of that name may be replaced.
-  /// - Throws: status 73 where the name is taken or the file cannot be created.
+  /// - Throws: status 73 where the name is taken or the file cannot be created; 64 where the name is
+  ///   that of an input or another output.
   public init(
     _ name: FilePath, in directory: Descriptor, displayName: String, replaces: Bool
   ) throws {
     self.name = name
     self.directory = directory
+    self.displayName = displayName
     self.replaces = replaces
-    _ = try Self.check(name, in: directory, displayName: displayName, replaces: replaces)
-    do {
-      do {
-        descriptor = try Descriptor.open(
-          ".", [.readWrite, .unnamed], in: directory, name: displayName)
-        temporary = nil
-      } catch Errno.notSupported, Errno.isDirectory, Errno.noSuchFileOrDirectory, Errno
-        .invalidArgument
+    try Self.check(name, in: directory, displayName: displayName, replaces: replaces)
+    try Self.claim(name, in: directory, displayName: displayName)
+    do throws(Errno) {
+      try Self.tryOut(name, in: directory)
+      if let unnamed = try? Descriptor.open(
+        ".", [.readWrite, .unnamed], in: directory, name: displayName), directory.canLink(unnamed)
       {
+        (descriptor, temporary) = (unnamed, nil)
+      } else {
+        guard !directory.isAppendOnlyDirectory else { throw Errno.notPermitted }
         let hidden = Self.hiddenName()
         var cleanup = 0
         // In one step: a signal between the two would leave the file behind.
@@ -60,27 +65,68 @@ public final class PendingFile: Sendable {
   private init(_ file: PendingFile, name: FilePath) {
     descriptor = file.descriptor
     directory = file.directory
+    displayName = file.displayName
     replaces = file.replaces
     temporary = file.temporary
     self.name = name
   }
 
-  /// What is there under a name and would be replaced.
+  // MARK: Before anything is written
+
+  /// Checks that a name can be given to a file.
   ///
-  /// - Throws: status 73 where the name is taken.
+  /// - Returns: what is there and would be replaced.
+  /// - Throws: status 73 where the name is taken, or what has it cannot be replaced.
+  @discardableResult
   static func check(
     _ name: FilePath, in directory: Descriptor, displayName: String, replaces: Bool
   ) throws -> FileStatus? {
-    let there: FileStatus?
     do {
-      there = try Descriptor.status(of: name, in: directory, following: false)
-    } catch {
+      guard let there = try Descriptor.status(of: name, in: directory, following: false) else {
+        return nil
+      }
+      if there.kind == .directory { throw Errno.isDirectory }
+      guard replaces else {
+        throw Failure(.cannotCreate, "\(displayName): already exists (use -f to overwrite)")
+      }
+      if let obstacle = try directory.obstacle(toReplacing: name, there) { throw obstacle }
+      return there
+    } catch let error as Errno {
       throw Failure(.cannotCreate, displayName, error)
     }
-    guard let there else { return nil }
-    if there.kind == .directory { throw Failure(.cannotCreate, displayName, .isDirectory) }
-    if !replaces { throw Failure(.cannotCreate, "\(displayName): exists already (-f replaces it)") }
-    return there
+  }
+
+  /// Claims a name in a directory, and what it stands for.
+  private static func claim(
+    _ name: FilePath, in directory: Descriptor, displayName: String
+  ) throws {
+    let folder = try directory.status()
+    // A symbolic link is replaced itself, but nobody who gives the name of an input means that.
+    let there = [false, true].compactMap {
+      (try? Descriptor.status(of: name, in: directory, following: $0)) ?? nil
+    }
+    try Claims.output(name, in: folder, replacing: there, name: displayName)
+  }
+
+  /// Finds out whether a directory takes a name with these characters: not all file systems do, and
+  /// a file without a name would be refused its own only at the end.
+  private static func tryOut(_ name: FilePath, in directory: Descriptor) throws(Errno) {
+    let isPlain = name.bytes.allSatisfy { byte in
+      switch byte {
+      case 48...57, 65...90, 97...122, UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"): true
+      default: false
+      }
+    }
+    guard !isPlain, !directory.isAppendOnlyDirectory else { return }
+    // The end of the name, in whole characters, behind a hidden start.
+    let start = hiddenName().bytes
+    let end = name.bytes.suffix(255 - start.count)
+    let whole = end.count < name.bytes.count ? end.drop { $0 & 0xc0 == 0x80 } : end
+    let hidden = FilePath(bytes: start + whole)
+    try Cleanup.uninterrupted { () throws(Errno) in
+      _ = try Descriptor.open(hidden, [.write, .createNew], in: directory)
+      directory.unlink(hidden)
+    }
   }
 
   static func hiddenName() -> FilePath {
@@ -88,13 +134,18 @@ public final class PendingFile: Sendable {
     FilePath(".vma-\(String(UInt64.random(in: .min ... .max), radix: 36)).part")
   }
 
+  // MARK: When all is written
+
   /// Gives files their names, all or none.
   public static func commit(_ files: [PendingFile]) throws {
     for file in files { try file.descriptor.sync() }
     try Cleanup.uninterrupted {
       var done: [Publication] = []
       do {
-        for file in files { done.append(try file.publish()) }
+        for (index, file) in files.enumerated() {
+          done.append(
+            try file.publish(keepingOld: index + 1 < files.count, after: done.map(\.identity)))
+        }
       } catch {
         for publication in done.reversed() { publication.undo() }
         throw error
@@ -106,56 +157,106 @@ public final class PendingFile: Sendable {
 
   /// A name that was given, and may be taken back as long as not all others are given too.
   private struct Publication {
-    var undo: () -> Void
-    var confirm: () -> Void
+    /// Of the file that has the name now.
+    var identity: [UInt64]
+    var undo: () -> Void = {}
+    var confirm: () -> Void = {}
   }
 
-  private func publish() throws -> Publication {
+  /// Gives the file its name.
+  ///
+  /// - Parameters:
+  ///   - keepingOld: whether this may have to be undone.
+  ///   - others: files that have got their names before.
+  private func publish(keepingOld: Bool, after others: [[UInt64]]) throws -> Publication {
     let (directory, name) = (directory, name)
+    var publication = Publication(identity: try descriptor.status().identity)
     do {
       guard replaces else {
-        if let temporary {
-          try directory.renameNew(temporary.name, to: name)
-          Cleanup.cancel(temporary.cleanup)
-        } else {
-          try directory.link(descriptor, as: name)
-        }
-        return Publication(undo: { directory.unlink(name) }, confirm: {})
-      }
-      let hidden = temporary?.name ?? Self.hiddenName()
-      if temporary == nil { try directory.link(descriptor, as: hidden) }
-      do {
-        let publication = try replace(with: hidden)
-        if let temporary { Cleanup.cancel(temporary.cleanup) }
+        try publishNew()
+        publication.undo = { directory.unlink(name) }
         return publication
-      } catch {
-        directory.unlink(hidden)
-        throw error
       }
+      // What has the name may change while it is looked at: then it is looked at again.
+      for _ in 0..<16 {
+        let there = try Self.check(name, in: directory, displayName: displayName, replaces: true)
+        do {
+          guard let there else {
+            try publishNew()
+            publication.undo = { directory.unlink(name) }
+            return publication
+          }
+          guard !others.contains(there.identity) else {
+            throw Failure(
+              .cannotCreate, "\(displayName): is the name of another member too on this file system"
+            )
+          }
+          guard keepingOld else {
+            try replace()
+            return publication
+          }
+          let old = Self.hiddenName()
+          do {
+            try directory.link(name, to: old)
+            do { try replace() } catch {
+              directory.unlink(old)
+              throw error
+            }
+          } catch let error as Errno where error != .isDirectory {
+            // A file system without hard links. The name is free for a moment.
+            try moveAside(to: old)
+            do { try publishNew() } catch {
+              try? directory.renameNew(old, to: name)
+              throw error
+            }
+          }
+          publication.undo = { try? directory.rename(old, to: name) }
+          publication.confirm = { directory.unlink(old) }
+          return publication
+        } catch Errno.fileExists, Errno.noSuchFileOrDirectory {
+          continue
+        }
+      }
+      throw Errno.resourceBusy
     } catch let error as Errno {
-      throw Failure(.cannotCreate, descriptor.name, error)
+      throw Failure(.cannotCreate, displayName, error)
     }
   }
 
-  /// Puts the file in the place of what is there, which keeps the hidden name until it is sure that
-  /// it has to go.
-  private func replace(with hidden: FilePath) throws(Errno) -> Publication {
-    let (directory, name) = (directory, name)
+  /// Gives the file its name, which must be free.
+  private func publishNew() throws(Errno) {
+    if let temporary {
+      try directory.renameNew(temporary.name, to: name)
+      Cleanup.cancel(temporary.cleanup)
+    } else {
+      try directory.link(descriptor, as: name)
+    }
+  }
+
+  /// Puts the file in the place of another one. Of a directory, rename(2) leaves its name to it.
+  private func replace() throws(Errno) {
+    if let temporary {
+      try directory.rename(temporary.name, to: name)
+      return Cleanup.cancel(temporary.cleanup)
+    }
+    let hidden = Self.hiddenName()
+    try directory.link(descriptor, as: hidden)
     do {
-      try directory.exchange(hidden, name)
-      return Publication(
-        undo: {
-          try? directory.exchange(hidden, name)
-          directory.unlink(hidden)
-        },
-        confirm: { directory.unlink(hidden) })
-    } catch {
-      // Nothing is there, or the file system cannot exchange.
-      guard error == .noSuchFileOrDirectory || error == .invalidArgument || error == .noFunction
-      else { throw error }
-      let wasFree = error == .noSuchFileOrDirectory
       try directory.rename(hidden, to: name)
-      return Publication(undo: { if wasFree { directory.unlink(name) } }, confirm: {})
+    } catch {
+      directory.unlink(hidden)
+      throw error
+    }
+  }
+
+  /// Moves what has the name, but never a directory: that cannot take the place of a file.
+  private func moveAside(to old: FilePath) throws(Errno) {
+    _ = try Descriptor.open(old, [.write, .createNew], in: directory)
+    do {
+      try directory.rename(name, to: old)
+    } catch {
+      directory.unlink(old)
+      throw error == .notDirectory ? .isDirectory : error
     }
   }
 }

@@ -24,7 +24,7 @@ extension Descriptor {
     do {
       do {
         return try open(path, [.readWrite, .unnamed], name: name, permissions: 0o600)
-      } catch Errno.notSupported, Errno.isDirectory, Errno.invalidArgument {
+      } catch {
         let folder = try open(path, [.read, .directory])
         let hidden = PendingFile.hiddenName()
         return try Cleanup.uninterrupted { () throws(Errno) in

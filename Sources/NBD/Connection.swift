@@ -82,6 +82,9 @@ internal import Glibc
 
   // MARK: What the server can do
 
+  /// The server, where it is a process of this machine.
+  var peer: PeerProcess? { PeerProcess(of: unsafe nbd_aio_get_fd(handle)) }
+
   var isReadOnly: Bool { unsafe nbd_is_read_only(handle) == 1 }
   var canZero: Bool { unsafe nbd_can_zero(handle) == 1 }
   var canFlush: Bool { unsafe nbd_can_flush(handle) == 1 }
@@ -94,7 +97,7 @@ internal import Glibc
   }
 
   /// Whether more can be asked of the server.
-  private var isAlive: Bool {
+  var isAlive: Bool {
     unsafe nbd_aio_is_ready(handle) == 1 || nbd_aio_is_processing(handle) == 1
   }
 

@@ -36,6 +36,7 @@ public final class NBDSource: @unchecked Sendable {
   public init(_ uri: String, readsAhead: Bool = true) throws {
     self.readsAhead = readsAhead
     connection = try Connection(uri, failing: .noInput, asksForHoles: true)
+    if let peer = connection.peer { try Claims.input(of: peer, name: uri) }
     map = DataMap(connection, isLive: !readsAhead)
     pieceSize = connection.payload(atMost: Self.pieceSize)
   }

@@ -58,9 +58,8 @@ final class DiskSource: Sendable {
       guard let declaredSize else { throw unknownSize(path) }
       return StreamContent(name: path, size: declaredSize) { try Descriptor.input(at: path) }
     }
-    let descriptor = path == "-" ? .standardInput : try Descriptor.input(at: path)
+    let descriptor = try path == "-" ? .claimedStandardInput() : Descriptor.input(at: path)
     switch try descriptor.status().kind {
-    case .directory: throw Failure(.noInput, descriptor.name, .isDirectory)
     case let kind where kind == .regular || kind == .blockDevice:
       return try FileContent(descriptor, kind: kind)
     default:

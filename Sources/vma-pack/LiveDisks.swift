@@ -52,12 +52,14 @@ final class LiveDisks: @unchecked Sendable {
       throw Failure(.usage, "--ack-fd: \(answers) is no open descriptor above 2")
     }
     self.answers = answers.map { Descriptor(raw: $0, name: "descriptor \($0) of --ack-fd") }
+    try self.answers?.claimAsOutput()
     self.directory = directory
-    let name = Descriptor.standardInput.name
-    guard !Descriptor.standardInput.isTerminal else {
+    let stream = try Descriptor.claimedStandardInput()
+    let name = stream.name
+    guard !stream.isTerminal else {
       throw Failure(.usage, "--events reads a stream, and standard input is a terminal")
     }
-    input = try EventInput(DescriptorEvents(.standardInput), name: name)
+    input = try EventInput(DescriptorEvents(stream), name: name)
     while !input.grammar.hasBegun { _ = try input.next() }
 
     let grammar = input.grammar

@@ -107,7 +107,7 @@ struct VMAPack: Filter {
       throw Failure(.badData, "\(error.fault)")
     }
 
-    let output = try Output.open(self.output, replaces: force, inputs: try inputs(operands))
+    let output = try Output.open(self.output, replaces: force)
     let total = devices.reduce(0) { $0 + $1.size }
     Progress.current.expect(total)
     let stream = try PackedStream(output, zstd: zstd ? (level ?? 3, threadCount) : nil)
@@ -245,13 +245,6 @@ struct VMAPack: Filter {
         pads: pad || isVMState)
       return (Device(id: UInt8(index + 1), name: name, size: source.size), source)
     }
-  }
-
-  /// The files and devices that are read.
-  private func inputs(_ operands: [(name: String, path: String)]) throws -> [FileStatus] {
-    let paths = operands.map(\.path) + config.map { NamedValue($0).value }
-    return try paths.compactMap { try? Descriptor.status(of: FilePath($0)) }
-      + [Descriptor.standardInput.status()]
   }
 
   /// The configs of `--config`, after those that a stream told of; one of the same name takes the

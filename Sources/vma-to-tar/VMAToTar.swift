@@ -91,7 +91,7 @@ struct VMAToTar: Filter {
       Progress.current.restart(expecting: try file.size())
     }
 
-    let output = try Output.open(self.output, replaces: force, inputs: [input.status])
+    let output = try Output.open(self.output, replaces: force)
     let tar = try TarWriter(
       output.descriptor, format: tarFormat, modificationTime: reader.header.creationTime)
     do {

@@ -21,7 +21,6 @@ final class Restore {
     taken: [], unmapped: [], mapped: [], unprovenConfigs: [])
   /// Drives that could not be written, and why; only `--salvage` goes on without them.
   private(set) var failures: [UInt8: Failure] = [:]
-  private var hasWritten = false
   private var dataSize: UInt64 = 0
 
   init(_ options: VMAUnpack, _ input: Input, _ reader: ArchiveReader) throws {
@@ -44,11 +43,13 @@ final class Restore {
       try finish(reader.census)
       try PendingFile.commit(configs + devices.compactMap { files[$0.id] })
       if options.common.verbose { summarize(reader.census) }
-    } catch let failure as Failure where hasWritten && !inPlace.isEmpty {
-      let targets = inPlace.values.sorted().joined(separator: ", ")
+    } catch let failure as Failure {
+      let changed = inPlace.filter { targets[$0.key]?.hasChanged ?? false }.values.sorted()
+      guard !changed.isEmpty else { throw failure }
       throw Failure(
         failure.status,
-        "\(failure.message); \(targets) \(inPlace.count == 1 ? "is" : "are") half written")
+        "\(failure.message); \(changed.joined(separator: ", ")) "
+          + "\(changed.count == 1 ? "is" : "are") half written")
     }
   }
 
@@ -89,48 +90,38 @@ final class Restore {
 
     // All of them first: nothing is opened while another target cannot be, and an NBD server that
     // takes one client only would keep a second one waiting.
-    var exports: Set<String> = []
-    var identities: [[UInt64]] = []
-    if let file = input.file { identities.append(try file.status().identity) }
+    var exports: [UInt8: NBDTarget.Export] = [:]
+    var places: [UInt8: InPlaceTarget.Place] = [:]
     for device in devices {
       guard let path = maps[device.id] else { continue }
       if NBDURI.matches(path) {
-        guard exports.insert(path).inserted else {
-          throw Failure(.usage, "\(path): is another drive's target")
-        }
-        continue
+        exports[device.id] = try NBDTarget.Export(path)
+      } else {
+        places[device.id] = try InPlaceTarget.Place(path)
       }
-      let identity = try InPlaceTarget.status(of: path).identity
-      guard !identities.contains(identity) else {
-        throw Failure(.usage, "\(path): is another drive's target, or the archive itself")
-      }
-      identities.append(identity)
     }
     for device in devices {
-      guard let path = maps[device.id] else { continue }
-      targets[device.id] =
-        NBDURI.matches(path)
-        ? try NBDTarget(path, size: device.size)
-        : try InPlaceTarget(path, size: device.size, force: options.force)
-      inPlace[device.id] = path
+      inPlace[device.id] = maps[device.id]
+      if let export = exports[device.id] {
+        targets[device.id] = try NBDTarget(
+          export, size: device.size, isZero: options.targetIsZero)
+      } else if let place = places[device.id] {
+        targets[device.id] = try InPlaceTarget(
+          place, size: device.size, force: options.force, isZero: options.targetIsZero)
+      }
     }
 
     guard !unmapped.isEmpty || !selectedConfigs.isEmpty else { return }
     let directory = try OutputDirectory(options.directory)
-    for name in names + partialNames {
-      // A file that is replaced must not be one that is read or written.
-      if let there = try directory.check(name, replaces: options.force),
-        identities.contains(there.identity)
-      {
-        throw Failure(.usage, "\(name.text): is a drive's target, or the archive itself")
-      }
-    }
+    for name in names + partialNames { try directory.check(name, replaces: options.force) }
     for device in unmapped {
       let name = isProven ? OutputName(device) : salvageNames.partial[device.id]
       guard let name else { continue }
       let file = try directory.file(name, replaces: options.force)
       files[device.id] = file
-      targets[device.id] = SparseFile(file)
+      // What a damaged header claims is no reason to give up the other disks.
+      let isSure = !device.isVMState && !options.salvage
+      targets[device.id] = try SparseFile(file, size: isSure ? device.size : nil)
     }
     let configNames = isProven ? selectedConfigs.map(OutputName.init) : salvageNames.configs
     for (config, name) in zip(selectedConfigs, configNames) {
@@ -153,7 +144,6 @@ final class Restore {
           piece.offset < size
         else { return }
         let length = min(UInt64(piece.length), size - piece.offset)
-        hasWritten = true
         try attempt(piece.device) {
           if let position = piece.position {
             try target.write(
@@ -170,7 +160,6 @@ final class Restore {
 
   private func finish(_ census: ClusterCensus) throws {
     for device in devices {
-      hasWritten = true
       try targets[device.id]?.finish(length: census.length(of: device))
     }
   }

@@ -43,6 +43,9 @@ struct VMAUnpack: Filter {
     completion: .file())
   var map: [String] = []
 
+  @Flag(help: "Targets of --map hold only zeros; write none there.")
+  var targetIsZero = false
+
   @Flag(help: "Restore no configuration files.")
   var noConfigs = false
 
@@ -99,6 +102,7 @@ struct VMAUnpack: Filter {
     try refuse(json && pve, "--json and --pve exclude each other")
     try refuse((json || pve) && !list, "--json and --pve need --list")
     try refuse(quick && !test, "--quick needs --test")
+    try refuse(targetIsZero && map.isEmpty, "--target-is-zero needs --map")
     try refuse(lost != nil && !salvage, "--lost needs --salvage")
     let writes =
       directory != nil || !drive.isEmpty || !map.isEmpty || force || noConfigs || salvage

@@ -82,10 +82,10 @@ struct CircumstanceTests {
       "vma-pack -fo d.img d=d.img", "vma-pack -fo ./d.img d=- < d.img",
       "vma-pack -fo list.txt c=a.vma -c list.txt", "ln d.img e.img; vma-pack -fo e.img d.img",
     ] {
-      try dir.sh(command).fails(64, .pack, saying: "is what is read")
+      try dir.sh(command).fails(64, .pack, saying: "both output and input")
     }
     for command in ["vma-to-tar -fo a.vma a.vma", "vma-to-tar -fo a.vma < a.vma"] {
-      try dir.sh(command).fails(64, .toTar, saying: "is what is read")
+      try dir.sh(command).fails(64, .toTar, saying: "both output and input")
     }
     try dir.expect("d.img", holds: Sample.scsi)
     try dir.sh("vma-pack -o /dev/null d=d.img < /dev/null").succeeds()

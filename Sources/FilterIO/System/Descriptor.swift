@@ -17,6 +17,11 @@ public struct FileStatus: Sendable {
   public var size: UInt64
   /// Device and inode, or the device itself for block devices: the same for the same target.
   public var identity: [UInt64]
+  /// The device of the file system that the file lies in.
+  var fileSystem: UInt64
+  /// Who owns it, and whether it is a directory whose files only their owners may remove.
+  var owner: UInt32
+  var isSticky: Bool
 
   fileprivate init(_ status: stat) {
     kind =
@@ -31,6 +36,9 @@ public struct FileStatus: Sendable {
       default: .other
       }
     size = UInt64(max(status.st_size, 0))
+    fileSystem = UInt64(status.st_dev)
+    owner = status.st_uid
+    isSticky = status.st_mode & S_ISVTX != 0
     identity =
       kind == .blockDevice
       ? [UInt64(status.st_rdev)] : [UInt64(status.st_dev), UInt64(status.st_ino)]
@@ -57,7 +65,7 @@ public struct FileStatus: Sendable {
     if isOwned { _ = SystemCall.close.attempt { Glibc.close(raw) } }
   }
 
-  public static let standardInput = Descriptor(raw: 0, name: "standard input", isOwned: false)
+  static let standardInput = Descriptor(raw: 0, name: "standard input", isOwned: false)
   public static let standardOutput = Descriptor(raw: 1, name: "standard output", isOwned: false)
   private static let hasWrittenOutput = Atomic(false)
 
@@ -135,7 +143,8 @@ public struct FileStatus: Sendable {
     _ path: FilePath, _ mode: OpenMode, in directory: Descriptor? = nil, name: String? = nil,
     permissions: UInt32 = 0o666
   ) throws(Errno) -> Descriptor {
-    let raw = try unsafe SystemCall.openat.retry(path) {
+    let call: SystemCall = mode.contains(.unnamed) ? .openUnnamed : .openat
+    let raw = try unsafe call.retry(path) {
       unsafe linux_open_at(directory?.raw ?? AT_FDCWD, $0, mode.rawValue, permissions)
     }
     return Descriptor(raw: raw, name: name ?? path.string)
@@ -312,11 +321,21 @@ public struct FileStatus: Sendable {
     }) != nil
   }
 
-  /// Makes a range of a block device read as zeros; false where it cannot.
-  public func zeroBlockDevice(_ range: Range<UInt64>) -> Bool {
-    (try? SystemCall.ioctl.retry {
-      linux_block_device_zero(raw, range.lowerBound, UInt64(range.count))
-    }) != nil
+  /// Makes a range read as zeros without freeing it; false where the file system or device cannot.
+  func zeroRange(_ range: Range<UInt64>) -> Bool {
+    let zeroed =
+      (try? SystemCall.zeroRange.retry {
+        linux_zero_range(raw, Int64(range.lowerBound), Int64(range.count))
+      })
+      ?? (try? SystemCall.ioctl.retry {
+        linux_block_device_zero(raw, range.lowerBound, UInt64(range.count))
+      })
+    return zeroed != nil
+  }
+
+  /// What places and lengths of `punchHole` and `zeroRange` must be multiples of.
+  func zeroingUnit() throws(Failure) -> UInt64 {
+    try status().kind == .blockDevice ? UInt64(linux_logical_block_size(raw)) : 1
   }
 
   /// Brings what was written to stable storage, where this is a file that has such.
@@ -403,26 +422,36 @@ public struct FileStatus: Sendable {
     }
   }
 
-  /// Has two names in this directory change places.
-  public func exchange(_ path: FilePath, _ other: FilePath) throws(Errno) {
-    try unsafe Self.with(.renameat2, path, other) { first, second in
-      unsafe linux_exchange(raw, first, second)
+  /// Makes another name for a file in this directory; of a symbolic link, for the link itself.
+  public func link(_ path: FilePath, to newPath: FilePath) throws(Errno) {
+    try unsafe Self.with(.linkat, path, newPath) { source, target in
+      unsafe linkat(raw, source, raw, target, 0)
     }
   }
 
-  /// Renames within this directory; fails with EEXIST if something is there.
+  /// Renames a file within this directory; fails with EEXIST if something is there.
   public func renameNew(_ path: FilePath, to newPath: FilePath) throws(Errno) {
     do {
-      try unsafe Self.with(.renameat2, path, newPath) { source, target in
+      return try unsafe Self.with(.renameat2, path, newPath) { source, target in
         unsafe linux_rename_new(raw, source, target)
       }
     } catch {
-      // File systems without RENAME_NOREPLACE.
-      guard error == .invalidArgument || error == .noFunction else { throw error }
-      try unsafe Self.with(.linkat, path, newPath) { source, target in
-        unsafe linkat(raw, source, raw, target, 0)
-      }
-      unlink(path)
+      if error == .fileExists { throw error }
+    }
+    // File systems without RENAME_NOREPLACE.
+    do {
+      try link(path, to: newPath)
+      return unlink(path)
+    } catch {
+      if error == .fileExists { throw error }
+    }
+    // And without hard links: an empty file takes the name, and is the only thing to be replaced.
+    _ = try Self.open(newPath, [.write, .createNew], in: self)
+    do {
+      try rename(path, to: newPath)
+    } catch {
+      unlink(newPath)
+      throw error
     }
   }
 
@@ -467,5 +496,11 @@ extension FilePath {
   /// A path of any bytes but NUL, UTF-8 or not.
   init(bytes: [UInt8]) {
     self = unsafe FilePath(platformString: (bytes + [0]).map { CChar(bitPattern: $0) })
+  }
+
+  var bytes: [UInt8] {
+    unsafe withPlatformString { text in
+      (0..<length).map { unsafe UInt8(bitPattern: text[$0]) }
+    }
   }
 }

@@ -15,6 +15,10 @@ enum SystemCall: String, CaseIterable {
   case threadCreate = "pthread_create"
   /// What is said on standard error, which is to be heard when a test has all writes fail.
   case say
+  /// openat of a file without a name.
+  case openUnnamed = "tmpfile"
+  /// fallocate that does not free what it makes zeros.
+  case zeroRange = "zero_range"
 
   /// Makes the call once: -1 and `errno` if it fails.
   @inline(__always)
