@@ -40,6 +40,17 @@ public struct DataRun: Hashable, Comparable, Sendable {
 }
 
 extension ExtentHeader {
+  /// The first slots, as many as have all their blocks in so many bytes.
+  fileprivate func prefix(ofBytes count: Int) -> ExtentHeader {
+    var rest = count
+    return ExtentHeader(
+      slots: Array(
+        slots.prefix { slot in
+          rest -= slot.mask.nonzeroBitCount * Format.blockSize
+          return rest >= 0
+        }))
+  }
+
   /// The runs of one device in an extent, in the order of its slots.
   ///
   /// - Parameter start: where the blocks of the extent lie in the file (or buffer).
@@ -69,6 +80,8 @@ extension ExtentHeader {
 public struct ArchiveIndex {
   public private(set) var census: ClusterCensus
   public private(set) var extentCount = 0
+  /// Where the archive ends in the middle of an extent, if that is tolerated.
+  public private(set) var truncation: Failure?
   private var runs: [UInt8: [DataRun]] = [:]
 
   /// Reads and checks all extent headers of an archive.
@@ -77,7 +90,10 @@ public struct ArchiveIndex {
   ///   - file: the archive, uncompressed, from its byte 0.
   ///   - reader: which has read its header.
   ///   - devices: whose data is to be found later.
-  public init(_ file: Descriptor, reader: ArchiveReader, devices: [Device]) throws {
+  ///   - toleratesTruncation: whether an archive may end in the middle of an extent.
+  public init(
+    _ file: Descriptor, reader: ArchiveReader, devices: [Device], toleratesTruncation: Bool = false
+  ) throws {
     census = ClusterCensus(reader.header.devices)
     let fileSize = try file.size()
     let wanted = devices.map(\.id)
@@ -107,19 +123,23 @@ public struct ArchiveIndex {
           try ExtentHeader(parsing: bytes, uuid: reader.header.uuid, digest: MD5.self)
         }
         let data = byte + UInt64(Format.extentHeaderSize)
-        guard UInt64(header.dataSize) <= fileSize - data else {
-          throw Fault.truncated(expected: header.dataSize, found: Int(fileSize - data))
-        }
-        try census.record(header)
+        let isCut = UInt64(header.dataSize) > fileSize - data
+        let there = isCut ? header.prefix(ofBytes: Int(fileSize - data)) : header
+        try census.record(there)
         for id in wanted {
           try Self.makeRoom(for: header.slots.count, in: &runs[id, default: []])
-          header.forEachRun(of: id, from: data) { runs[id]?.append($0) }
+          there.forEachRun(of: id, from: data) { runs[id]?.append($0) }
         }
+        if isCut { throw Fault.truncated(expected: header.dataSize, found: Int(fileSize - data)) }
         byte = data + UInt64(header.dataSize)
         isDense = header.blockCount == 0
         extentCount += 1
       } catch let fault as Fault {
-        throw Failure(reader.name, FormatError(fault, in: .extent(extentCount), at: byte))
+        let failure = Failure(reader.name, FormatError(fault, in: .extent(extentCount), at: byte))
+        guard failure.isTruncation else { throw failure }
+        truncation = failure.naming(census.incomplete(of: reader.header), as: "incomplete")
+        if let truncation, !toleratesTruncation { throw truncation }
+        break
       }
     }
     for id in wanted { runs[id]?.sort() }

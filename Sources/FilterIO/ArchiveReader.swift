@@ -39,8 +39,26 @@ extension ClusterCensus {
     do {
       try checkComplete(devices)
     } catch {
-      throw Failure(archive, FormatError(error, in: .archive, at: 0))
+      let failure = Failure(archive, FormatError(error, in: .archive, at: 0))
+      // It tells of the first.
+      throw failure.naming(devices.filter { !isComplete($0) }.dropFirst(), as: "also incomplete")
     }
+  }
+}
+
+extension ClusterCensus {
+  func incomplete(of header: ArchiveHeader) -> [Device] {
+    header.devices.filter { !isComplete($0) }
+  }
+}
+
+extension Failure {
+  /// The same, with the drives that it concerns.
+  func naming(_ devices: some Collection<Device>, as what: String) -> Failure {
+    guard !devices.isEmpty else { return self }
+    var failure = self
+    failure.message += " (\(what): \(ArchiveHeader.list(devices.map(\.name))))"
+    return failure
   }
 }
 
@@ -118,15 +136,22 @@ public final class ArchiveReader: ExtentSource {
     let needed = ClusterCensus.leastExtentBytes(devices)
     let found = fileSize - min(fileSize, UInt64(headerSize))
     if found < needed {
-      throw Failure(
+      let failure = Failure(
         name, FormatError(.tooShort(needed: needed, found: found), in: .archive, at: fileSize))
+      throw failure.naming(devices, as: "incomplete")
     }
   }
 
   /// The next extent, checked against the header and all extents before it.
   public func next() throws -> Extent? {
     if thread == nil { try start() }
-    guard let extent = try full.receive() else { return nil }
+    let received: Extent?
+    do {
+      received = try full.receive()
+    } catch let failure as Failure where failure.isTruncation {
+      throw failure.naming(census.incomplete(of: header), as: "incomplete")
+    }
+    guard let extent = received else { return nil }
     do {
       try census.record(extent.header)
     } catch {

@@ -18,6 +18,8 @@ public struct Failure: Error, Sendable {
   public var status: Status
   /// What and where, without the tool's name.
   public var message: String
+  /// Whether the archive ends in the middle: what came before is sound.
+  public var isTruncation = false
 
   public init(_ status: Status, _ message: String) {
     self.status = status
@@ -32,5 +34,6 @@ public struct Failure: Error, Sendable {
   /// An archive that is not as it must be.
   public init(_ input: String, _ error: FormatError) {
     self.init(.badData, "\(input): \(error)")
+    if case .truncated = error.fault { isTruncation = true }
   }
 }

@@ -15,12 +15,20 @@ public final class StreamReorder {
   private var room: WaitingRoom?
   private var waiting: [UInt8: Heap<DataRun>] = [:]
   private var isAtEnd = false
+  private let toleratesTruncation: Bool
+  /// Where the archive ends in the middle of an extent, if that is tolerated.
+  public private(set) var truncation: Failure?
   private let scratch: Buffer
 
   /// - Parameters:
   ///   - devices: those that will be asked for, and in this order; data of others is dropped.
   ///   - directory: of the waiting room's file, see `Descriptor.temporary`.
-  public init(_ source: any ExtentSource, devices: [Device], directory: String?) throws {
+  ///   - toleratesTruncation: whether the archive may end in the middle of an extent.
+  public init(
+    _ source: any ExtentSource, devices: [Device], directory: String?,
+    toleratesTruncation: Bool = false
+  ) throws {
+    self.toleratesTruncation = toleratesTruncation
     scratch = try Buffer(capacity: Format.blocksPerExtent * Format.blockSize)
     self.source = source
     self.devices = devices
@@ -36,8 +44,8 @@ public final class StreamReorder {
   ) throws -> Sink {
     let isOpenEnded = device.isVMState && window == nil
     var cursor = DiskCursor(sink, window: window ?? 0..<(isOpenEnded ? .max : device.size))
-    // All clusters before this one have gone to the sink.
-    var next: UInt64 = 0
+    // All clusters before this one have gone to the sink, or are not for it.
+    var next = (window?.lowerBound ?? 0) / UInt64(Format.clusterSize)
 
     func emit(_ run: DataRun, _ buffer: Buffer, at start: Int) throws {
       try run.pieces { piece in
@@ -72,14 +80,14 @@ public final class StreamReorder {
     {
       var runs: [DataRun] = []
       extent.header.forEachRun(of: device.id, from: 0) { runs.append($0) }
-      for run in runs.sorted() {
+      for run in runs.sorted() where run.isNeeded(in: window) {
         try drain(below: UInt64(run.cluster))
         let isDue =
           source.census.next(seen: false, of: device, from: next, below: UInt64(run.cluster)) == nil
           && (waiting[device.id]?.min).map { run < $0 } ?? true
         if isDue {
           try emit(run, extent.buffer, at: Int(run.position))
-        } else if run.isNeeded(in: window) {
+        } else {
           try wait(run, of: device, in: extent)
         }
       }
@@ -87,21 +95,27 @@ public final class StreamReorder {
       try keepOthers(extent, but: device)
       source.recycle(extent)
     }
-    guard source.census.isComplete(device) else { return cursor.sink }
+    guard isThere(window, of: device) else { return cursor.sink }
     if isOpenEnded { cursor.end(at: source.census.length(of: device)) }
     try cursor.finish()
     return cursor.sink
   }
 
+  /// Whether all clusters of a part of a disk came.
+  private func isThere(_ window: Range<UInt64>?, of device: Device) -> Bool {
+    window.map { source.census.has($0, of: device) } ?? source.census.isComplete(device)
+  }
+
   /// Waits until all of a disk is there.
   ///
+  /// - Parameter partly: whether a disk is wanted of which only a part came.
   /// - Returns: the disk; nil where the archive ends without all of it.
-  public func collect(_ device: Device) throws -> OrderedDisk? {
+  public func collect(_ device: Device, partly: Bool = false) throws -> OrderedDisk? {
     while !source.census.isComplete(device) || device.isVMState, let extent = try nextExtent() {
       try keepOthers(extent, but: nil)
       source.recycle(extent)
     }
-    guard source.census.isComplete(device) else { return nil }
+    guard partly || source.census.isComplete(device) else { return nil }
     try Host.requireMemory(2 * (waiting[device.id]?.count ?? 0) * MemoryLayout<DataRun>.stride)
     let runs = waiting.updateValue(Heap(), forKey: device.id)?.unordered.sorted() ?? []
     return OrderedDisk(
@@ -115,9 +129,15 @@ public final class StreamReorder {
 
   private func nextExtent() throws -> Extent? {
     guard !isAtEnd else { return nil }
-    let extent = try source.next()
-    isAtEnd = extent == nil
-    return extent
+    do {
+      let extent = try source.next()
+      isAtEnd = extent == nil
+      return extent
+    } catch let failure as Failure where failure.isTruncation && toleratesTruncation {
+      truncation = failure
+      isAtEnd = true
+      return nil
+    }
   }
 
   private func keepOthers(_ extent: Extent, but current: Device?) throws {
@@ -140,6 +160,17 @@ public final class StreamReorder {
     let room = try WaitingRoom(directory: directory)
     self.room = room
     return room
+  }
+}
+
+extension ClusterCensus {
+  /// Whether all clusters of a part of a disk came.
+  public func has(_ window: Range<UInt64>, of device: Device) -> Bool {
+    let size = UInt64(Format.clusterSize)
+    return window.isEmpty
+      || next(
+        seen: false, of: device, from: window.lowerBound / size,
+        below: (window.upperBound - 1) / size + 1) == nil
   }
 }
 

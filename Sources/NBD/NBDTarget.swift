@@ -58,6 +58,7 @@ public final class NBDTarget: DiskTarget {
     self.isZero = isZero
     let uri = export.uri
     connection = try Connection(uri, failing: .cannotCreate, asksForHoles: true)
+    if let peer = connection.peer { try Claims.output(of: peer, name: uri) }
     pieceSize = connection.payload(atMost: Self.pieceSize)
     canZero = connection.canZero
     asksForZeros = connection.canTellHoles
@@ -73,7 +74,6 @@ public final class NBDTarget: DiskTarget {
         .cannotCreate,
         "\(uri): takes blocks of \(connection.blockSize) bytes, the disk has \(size) bytes")
     }
-    if let peer = connection.peer { try Claims.output(of: peer, name: uri) }
   }
 
   public var hasChanged: Bool {

@@ -98,6 +98,29 @@ struct VMACat: Filter {
     return offset..<offset + min(length ?? .max, size - offset)
   }
 
+  /// The part of a disk that is asked for, which must be there; of what else is missing, a warning
+  /// tells.
+  private func part(
+    of device: Device, offset: UInt64, length: UInt64?, _ census: ClusterCensus,
+    _ truncation: Failure?, _ archive: String
+  ) throws -> Range<UInt64> {
+    guard offset > 0 || length != nil else {
+      try census.requireComplete([device], in: archive)
+      return 0..<census.length(of: device)
+    }
+    // Of vmstate, so much must be there at least.
+    let size = max(census.length(of: device), device.size)
+    let range = try window(offset: offset, length: length, size: size)
+    do {
+      if let truncation { throw truncation }
+      try census.requireComplete([device], in: archive)
+    } catch let failure as Failure {
+      guard census.has(range, of: device) else { throw failure }
+      Console.warn("\(failure.message); the requested range is complete")
+    }
+    return range
+  }
+
   private func write(_ config: Config, offset: UInt64, length: UInt64?) throws {
     let range = try window(offset: offset, length: length, size: UInt64(config.data.count))
     let data = config.data[Int(range.lowerBound)..<Int(range.upperBound)]
@@ -113,29 +136,34 @@ struct VMACat: Filter {
     let output = try Output.standard().descriptor
     // Of vmstate the size is only known when all of it has come.
     let isWhole = offset == 0 && length == nil
-    if !device.isVMState { _ = try window(offset: offset, length: length, size: device.size) }
+    if !device.isVMState {
+      try output.requireRoom(
+        for: UInt64(window(offset: offset, length: length, size: device.size).count))
+    }
     let sink = try DescriptorSink(output)
     if let file = input.file {
-      try reader.checkLength(fileSize: try file.size(), devices: [device])
-      let index = try ArchiveIndex(file, reader: reader, devices: [device])
-      try index.census.requireComplete([device], in: input.name)
+      if isWhole { try reader.checkLength(fileSize: try file.size(), devices: [device]) }
+      let index = try ArchiveIndex(
+        file, reader: reader, devices: [device], toleratesTruncation: !isWhole)
       let disk = index.disk(device, in: file)
-      let range = try window(offset: offset, length: length, size: disk.size)
+      let range = try part(
+        of: device, offset: offset, length: length, index.census, index.truncation, input.name)
       Progress.current.restart(expecting: UInt64(range.count))
       _ = try disk.emit(to: sink, window: range)
     } else {
-      let reorder = try StreamReorder(reader, devices: [device], directory: tmpdir)
+      let reorder = try StreamReorder(
+        reader, devices: [device], directory: tmpdir, toleratesTruncation: !isWhole)
       if device.isVMState && !isWhole {
-        guard let disk = try reorder.collect(device) else {
-          return try reader.census.requireComplete([device], in: input.name)
-        }
-        let range = try window(offset: offset, length: length, size: disk.size)
+        guard let disk = try reorder.collect(device, partly: true) else { return }
+        let range = try part(
+          of: device, offset: offset, length: length, reader.census, reorder.truncation, input.name)
         _ = try disk.emit(to: sink, window: range)
       } else {
         let range = try window(offset: offset, length: length, size: device.size)
         _ = try reorder.stream(device, to: sink, window: isWhole ? nil : range)
+        _ = try part(
+          of: device, offset: offset, length: length, reader.census, reorder.truncation, input.name)
       }
-      try reader.census.requireComplete([device], in: input.name)
     }
     if common.verbose {
       let whole = device.size - min(offset, device.size)

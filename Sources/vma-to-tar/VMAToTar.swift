@@ -91,7 +91,8 @@ struct VMAToTar: Filter {
       Progress.current.restart(expecting: try file.size())
     }
 
-    let output = try Output.open(self.output, replaces: force)
+    let output = try Output.open(
+      self.output, replaces: force, atLeast: leastSize(of: members))
     let tar = try TarWriter(
       output.descriptor, format: tarFormat, modificationTime: reader.header.creationTime)
     do {
@@ -117,7 +118,12 @@ struct VMAToTar: Filter {
 
   private var tarFormat: TarFormat { format ?? (layout == .pve ? .gnutar : .pax) }
 
-  private var isSparse: Bool { tarFormat == .pax && layout == .plain && !noSparse }
+  /// Whether a member gets holes. In names that are not text, libarchive counts the bytes wrongly
+  /// and cuts the name of a sparse member.
+  private func isSparse(_ name: [UInt8]) -> Bool {
+    tarFormat == .pax && layout == .plain && !noSparse
+      && (name.count <= 90 || String(validating: name, as: UTF8.self) != nil)
+  }
 
   private func checkOptions() throws {
     if layout == .pve {
@@ -130,6 +136,13 @@ struct VMAToTar: Filter {
     }
     guard output != nil || !force else { throw Failure(.usage, "--force needs --output") }
     if let prefix, prefix.isEmpty { throw Failure(.usage, "--prefix is empty") }
+  }
+
+  /// Bytes that the tar is sure to have.
+  private func leastSize(of members: TarMembers) -> UInt64 {
+    members.disks.reduce(0) { sum, disk in
+      disk.device.isVMState || isSparse(disk.name) ? sum : sum + 512 + disk.device.size
+    }
   }
 
   /// Checks that the format can hold all of it, before anything is written.
@@ -148,6 +161,19 @@ struct VMAToTar: Filter {
         throw refuse("the name \(ArchiveHeader.list([name]))")
       }
     }
+    if tarFormat == .pax {
+      // Names in pax are text, and readers write the same text in one way only.
+      var names: [String: [UInt8]] = [:]
+      for name in members.configs.map(\.name) + members.disks.map(\.name) {
+        guard let text = String(validating: name, as: UTF8.self),
+          let other = names.updateValue(name, forKey: text)
+        else { continue }
+        throw Failure(
+          .usage,
+          "\(ArchiveHeader.list([other, name])): differ only in how letters with accents are "
+            + "written, and become one file with some readers of pax (use --format gnutar)")
+      }
+    }
     if let times = tarFormat.times, !times.contains(header.creationTime) {
       throw refuse("the time \(header.creationTime)")
     }
@@ -160,7 +186,7 @@ struct VMAToTar: Filter {
   ) throws {
     let reorder = try StreamReorder(reader, devices: disks.map(\.device), directory: tmpdir)
     for disk in disks {
-      if isSparse || disk.device.isVMState {
+      if isSparse(disk.name) || disk.device.isVMState {
         guard let whole = try reorder.collect(disk.device) else { break }
         try add(whole, disk.name, to: tar)
       } else {
@@ -178,7 +204,7 @@ struct VMAToTar: Filter {
     if let limit = tarFormat.largestMember, disk.size > limit {
       throw Failure(.usage, "vmstate has \(disk.size) bytes; \(tarFormat.rawValue) cannot hold it")
     }
-    let map = isSparse ? SparseMap(disk, limit: TarWriter.largestSparseMap).ranges : nil
+    let map = isSparse(name) ? SparseMap(disk, limit: TarWriter.largestSparseMap).ranges : nil
     try tar.begin(name: name, size: disk.size, stored: map)
     _ = try disk.emit(to: tar)
     try tar.end()
