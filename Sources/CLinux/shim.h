@@ -8,16 +8,14 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/stat.h>
 #include <malloc.h>
 #include <stdint.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 static const int linux_seek_data = 3; // lseek(2), Linux 3.1
@@ -73,19 +71,15 @@ enum {
 };
 static inline uint64_t linux_attributes(int directory, const char *path) {
   struct statx status;
-  if (statx(directory, path, 0x100 /* AT_SYMLINK_NOFOLLOW */, 0, &status) != 0) return 0;
+  if (syscall(SYS_statx, directory, path, 0x100 /* AT_SYMLINK_NOFOLLOW */, 0, &status) != 0) return 0;
   return status.stx_attributes & status.stx_attributes_mask;
 }
 
-// Whether a file system is in user space.
-static inline int linux_is_fuse(int fd) {
-  struct statfs status;
-  return fstatfs(fd, &status) == 0 && status.f_type == 0x65735546;
-}
-
-static inline int linux_is_fat(int fd) {
-  struct statfs status;
-  return fstatfs(fd, &status) == 0 && status.f_type == 0x4d44;
+// What kind of file system a file is in, by its magic number, which comes first in struct statfs.
+enum { linux_fuse = 0x65735546, linux_fat = 0x4d44 };
+static inline long linux_file_system(int fd) {
+  long status[32];
+  return syscall(SYS_fstatfs, fd, status) == 0 ? status[0] : 0;
 }
 
 // Whether a block device refuses to be written, which open(2) does not tell.
@@ -98,19 +92,24 @@ static inline int linux_open_at(int directory, const char *path, int flags, unsi
   return openat(directory, path, flags | O_CLOEXEC, mode);
 }
 
-// Numbers of devices: macros.
-static inline unsigned linux_major(uint64_t device) { return major(device); }
-static inline unsigned linux_minor(uint64_t device) { return minor(device); }
-static inline uint64_t linux_device(unsigned first, unsigned second) {
-  return makedev(first, second);
+// Numbers of devices, as glibc puts them together.
+static inline unsigned linux_major(uint64_t device) {
+  return (device >> 8 & 0xfff) | (device >> 32 & ~0xfffu);
+}
+static inline unsigned linux_minor(uint64_t device) {
+  return (device & 0xff) | (device >> 12 & ~0xffu);
+}
+static inline uint64_t linux_device(uint64_t major, uint64_t minor) {
+  return (major & 0xfff) << 8 | (major & ~0xfffull) << 32 | (minor & 0xff) | (minor & ~0xffull) << 12;
 }
 
 static const int linux_o_direct = O_DIRECT;
 
 // Whether a file in /proc/PID/fd is open for writing: its own mode tells.
 static inline int linux_link_is_writable(const char *path) {
-  struct stat status;
-  return lstat(path, &status) == 0 && status.st_mode & S_IWUSR;
+  struct statx status;
+  return syscall(SYS_statx, -100 /* AT_FDCWD */, path, 0x100, STATX_MODE, &status) == 0
+    && status.stx_mode & 0200;
 }
 
 // memmem(3) is behind _GNU_SOURCE.

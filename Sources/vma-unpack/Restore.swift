@@ -21,6 +21,8 @@ final class Restore {
     taken: [], unmapped: [], mapped: [], unprovenConfigs: [])
   /// Drives that could not be written, and why; only `--salvage` goes on without them.
   private(set) var failures: [UInt8: Failure] = [:]
+  /// Those of them whose targets are not what they were before.
+  private(set) var changed: Set<UInt8> = []
   private var dataSize: UInt64 = 0
 
   init(_ options: VMAUnpack, _ input: Input, _ reader: ArchiveReader) throws {
@@ -170,6 +172,7 @@ final class Restore {
       try work()
     } catch let failure as Failure where options.salvage {
       failures[device] = failure
+      if targets[device]?.hasChanged ?? false { changed.insert(device) }
       targets[device] = nil
       files[device] = nil
     }

@@ -58,7 +58,10 @@ extension Restore {
     let failed = devices.compactMap { device -> (message: String, failure: Failure)? in
       guard let failure = failures[device.id] else { return nil }
       let name = ArchiveHeader.list([device.name])
-      let state = inPlace[device.id].map { "\($0) is half written" } ?? "not restored"
+      let hasChanged = changed.contains(device.id)
+      let state =
+        inPlace[device.id].map { "\($0) is \(hasChanged ? "half written" : "unchanged")" }
+        ?? "not restored"
       return ("\(name): \(state): \(failure.message)", failure)
     }
     let isDamaged = salvager.faultCount > 0 || !losses.isEmpty

@@ -87,7 +87,7 @@ struct TarNameTests {
   /// Of a file whose name need not be text.
   private func contents(_ path: [UInt8]) -> [UInt8]? {
     let file = (path + [0]).map { CChar(bitPattern: $0) }.withUnsafeBufferPointer {
-      fopen($0.baseAddress!, "r")
+      $0.baseAddress.flatMap { fopen($0, "r") }
     }
     guard let file else { return nil }
     defer { fclose(file) }

@@ -26,7 +26,7 @@ extension Descriptor {
   /// Whether a file that was opened unnamed is sure to get a name in this directory later.
   func canLink(_ file: Descriptor) -> Bool {
     // A server may know unnamed files and no links; that shows only when one is made.
-    if linux_is_fuse(raw) != 0 { return false }
+    if linux_file_system(raw) == linux_fuse { return false }
     // All that link() needs is looked at before the name is found to be taken.
     do {
       try link(file, as: ".")
@@ -80,8 +80,8 @@ extension Descriptor {
   ///
   /// - Throws: status 73.
   public func presetSize(_ size: UInt64) throws(Failure) {
-    guard linux_is_fuse(raw) == 0 else { return }
-    if linux_is_fat(raw) != 0 {
+    guard linux_file_system(raw) != linux_fuse else { return }
+    if linux_file_system(raw) == linux_fat {
       guard size < 1 << 32 else { throw Failure(.cannotCreate, name, .fileTooLarge) }
       return
     }
@@ -150,7 +150,7 @@ enum BlockDevice {
   /// The number of the device that a folder of /sys describes.
   private static func identity(_ folder: FilePath) -> UInt64? {
     let parts = text(folder.appending("dev"))?.split(separator: ":").compactMap { UInt32($0) } ?? []
-    return parts.count == 2 ? linux_device(parts[0], parts[1]) : nil
+    return parts.count == 2 ? linux_device(UInt64(parts[0]), UInt64(parts[1])) : nil
   }
 
   private static func number(_ path: FilePath) -> UInt64? { text(path).flatMap { UInt64($0) } }
