@@ -55,7 +55,12 @@ struct QMPMessage {
       case other
       init(from decoder: any Decoder) throws {
         let value = try decoder.singleValueContainer()
-        do { self = .number(try value.decode(Int.self)) } catch is DecodingError { self = .other }
+        // An Int that does not fit would make all of the message invalid.
+        do {
+          self = Int(exactly: try value.decode(Double.self)).map { .number($0) } ?? .other
+        } catch is DecodingError {
+          self = .other
+        }
       }
       var number: Int? { if case .number(let value) = self { value } else { nil } }
     }
@@ -109,14 +114,14 @@ struct QMPChannel {
     socket = try Descriptor.connect(to: path, milliseconds: milliseconds)
   }
 
-  /// Reads once, and returns the messages that are complete with that.
+  /// Reads once, and hands on the messages that are complete with that.
   ///
-  /// - Throws: `QMPLost` at the end, and where there is anything but QMP.
-  mutating func receive() throws -> [QMPMessage] {
-    guard let count = try read() else { return [] }
+  /// - Throws: `QMPLost` at the end, and where there is anything but QMP, after what came before.
+  mutating func receive(_ take: (QMPMessage) throws -> Void) throws {
+    guard let count = try read() else { return }
     guard count > 0 else { throw QMPLost(description: "QEMU closed the monitor") }
     buffer.withBytes(0..<count) { splitter.append($0) }
-    return try splitter.values().map { try QMPMessage($0) }
+    while let value = try splitter.next() { try take(QMPMessage(value)) }
   }
 
   private func read() throws -> Int? {
@@ -160,8 +165,12 @@ struct QMPChannel {
 struct JSONSplitter {
   /// The longest object that QEMU sends is its schema, of about 200 KB, or the list of its nodes.
   static let limit = 64 << 20
+  /// What the decoder takes.
+  private static let deepest = 500
 
   private var bytes: [UInt8] = []
+  /// Where the next object begins.
+  private var start = 0
   /// Bytes that have been looked at.
   private var scanned = 0
   private var depth = 0
@@ -169,16 +178,17 @@ struct JSONSplitter {
   private var isEscaped = false
 
   mutating func append(_ new: Span<UInt8>) {
+    bytes.removeSubrange(..<start)
+    scanned -= start
+    start = 0
     bytes.reserveCapacity(bytes.count + new.count)
     for index in new.indices { bytes.append(new[index]) }
   }
 
-  /// The objects that are complete.
+  /// The next object that is complete.
   ///
   /// - Throws: `QMPLost` where something else comes, or no end within the limit.
-  mutating func values() throws -> [Data] {
-    var values: [Data] = []
-    var start = 0
+  mutating func next() throws -> Data? {
     while scanned < bytes.count {
       let byte = bytes[scanned]
       scanned += 1
@@ -194,14 +204,16 @@ struct JSONSplitter {
       }
       switch byte {
       case UInt8(ascii: "{"), UInt8(ascii: "["):
-        guard depth > 0 || byte == UInt8(ascii: "{") else { throw Self.nonsense }
+        guard depth > 0 || byte == UInt8(ascii: "{"), depth < Self.deepest else {
+          throw Self.nonsense
+        }
         depth += 1
       case UInt8(ascii: "}"), UInt8(ascii: "]"):
         guard depth > 0 else { throw Self.nonsense }
         depth -= 1
         if depth == 0 {
-          values.append(Data(bytes[start..<scanned]))
-          start = scanned
+          defer { start = scanned }
+          return Data(bytes[start..<scanned])
         }
       case UInt8(ascii: "\""):
         guard depth > 0 else { throw Self.nonsense }
@@ -211,13 +223,11 @@ struct JSONSplitter {
       default: guard depth > 0 else { throw Self.nonsense }
       }
     }
-    bytes.removeSubrange(..<start)
-    scanned -= start
-    guard bytes.count <= Self.limit else {
+    guard bytes.count - start <= Self.limit else {
       throw QMPLost(
         description: "the monitor sent a message of over \(ByteCount(UInt64(Self.limit)))")
     }
-    return values
+    return nil
   }
 
   private static let nonsense = QMPLost(description: "the monitor sent what is not QMP")

@@ -64,18 +64,16 @@ final class QMPClient: @unchecked Sendable {
         throw QMPLost(
           description: "no greeting; the monitor is busy with another client or is not QMP")
       }
-      let messages: [QMPMessage]
+      var hasGreeted = false
       do {
-        messages = try channel.receive()
+        try channel.receive { message in
+          guard case .greeting = message.kind else { return }
+          hasGreeted = true
+        }
       } catch is QMPLost {
         throw QMPLost(description: "is not a QMP monitor")
       }
-      for message in messages {
-        guard case .greeting = message.kind else {
-          throw QMPLost(description: "is not a QMP monitor")
-        }
-        return
-      }
+      if hasGreeted { return }
     }
   }
 
@@ -154,7 +152,7 @@ final class QMPClient: @unchecked Sendable {
     do {
       while true {
         channel.socket.waitUntilReadable()
-        for message in try channel.receive() { take(message) }
+        try channel.receive { take($0) }
       }
     } catch {
       reason = error as? QMPLost ?? QMPLost(description: Self.words(of: error))

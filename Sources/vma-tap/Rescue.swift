@@ -47,7 +47,8 @@ struct Rescue {
       if case .unconnected = state { return try connect() }
       guard var channel else { return }
       if channel.socket.isReadable() {
-        let messages = try channel.receive()
+        var messages: [QMPMessage] = []
+        try channel.receive { messages.append($0) }
         self.channel = channel
         for message in messages { try take(message) }
       }
