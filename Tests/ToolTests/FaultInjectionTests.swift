@@ -25,7 +25,7 @@ struct FaultInjectionTests {
   }
 
   @Test func `D: a call fails from one time on, and always`() throws {
-    for rule in ["linkat:*:EPERM", "linkat:2+:EPERM"] {
+    for rule in ["linkat:*:EPERM,renameat2:*:EPERM,renameat:*:EPERM", "linkat:2+:EPERM"] {
       try dir.run(.unpack, ["-C", "out", "a.vma"], fault: rule)
         .fails(73, .unpack, saying: "Operation not permitted")
       try dir.expectNames([], in: "out")
