@@ -8,11 +8,11 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+// Not stdlib.h or sys/socket.h: with _GNU_SOURCE, their fd_set differs from that of Swift's Glibc.
 #include <malloc.h>
 #include <stdint.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
