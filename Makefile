@@ -3,47 +3,64 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
-bindir = $(PREFIX)/bin
-mandir = $(PREFIX)/share/man
-bashdir = $(PREFIX)/share/bash-completion/completions
-zshdir = $(PREFIX)/share/zsh/site-functions
-fishdir = $(PREFIX)/share/fish/vendor_completions.d
+# Empty: the program is installed with its symbols.
+STRIP ?= strip
+export PREFIX DESTDIR STRIP
 
-TOOLS = vma-pack vma-unpack vma-cat vma-to-tar vma-tap
+export TOOLS = vma-pack vma-unpack vma-cat vma-to-tar vma-tap
+# One program that is all of the tools.
+export PROGRAM = .build/release/vma-tools
+PROGRAMS = $(TOOLS) vma-tools
 SWIFT ?= swift
 # Static: an installed tool needs no Swift on its machine. lld leaves out what is never called.
+# -z now: the table of library functions is read-only before the first byte of input is read.
+# The rest makes the same sources give the same program in any folder: no build id, no hashes for
+# incremental builds, no path of the folder.
 RELEASE = -c release --static-swift-stdlib -Xswiftc -use-ld=lld \
-	-Xlinker --gc-sections -Xlinker --icf=all
+	-Xlinker --gc-sections -Xlinker --icf=all -Xlinker -z -Xlinker now -Xlinker --build-id=none \
+	-Xswiftc -Xfrontend -Xswiftc -disable-incremental-llvm-codegen \
+	-Xswiftc -file-prefix-map -Xswiftc "$(CURDIR)=." -Xcc "-ffile-prefix-map=$(CURDIR)=."
 # For each fuzz target. SANITIZERS=fuzzer,address also finds wrong use of memory, and is slower.
 SECONDS ?= 60
 SANITIZERS ?= fuzzer
 SWIFT_SOURCES = Package.swift Sources Tests
+PACKAGES = .build/packages
 SHELL_SCRIPTS = .ci/run scripts/install-packages scripts/demo scripts/make-guest \
-	scripts/guest-init scripts/get-qemu scripts/fuzz
+	scripts/guest-init scripts/get-qemu scripts/fuzz scripts/install scripts/version scripts/check-versions \
+	packaging/source-archive packaging/program-archive packaging/debian-package packaging/test \
+	packaging/test-debian packaging/debian/tests/main-job
 
-.PHONY: all help release demo check check-all test fuzz bench install uninstall completions format lint clean
+.PHONY: all help build demo check check-all check-packages test fuzz bench install uninstall \
+	completions format lint dist deb release clean
 
-all: release
+all: build
 
 help:
 	@echo 'make            build the tools (release) in .build/release'
 	@echo 'make demo       install what is missing, build, and show the main job on a real disk image and a live guest'
 	@echo 'make check      install what is missing, lint, and run all tests'
-	@echo 'make check-all  the slow half: live tests with newer QEMUs, and random tests with more seeds'
+	@echo 'make check-all  the slow half: live tests with newer QEMUs, random tests with more seeds, packages'
 	@echo 'make test       run all tests that need nothing but what is installed'
 	@echo 'make fuzz       run every fuzz target for SECONDS ($(SECONDS)) seconds'
 	@echo 'make bench      measure against dd, zstd and nbdkit (Benchmarks/README.md)'
-	@echo 'make install    install below PREFIX ($(PREFIX)), inside of DESTDIR; make uninstall takes it back'
+	@echo 'make install    install below PREFIX ($(PREFIX)), inside DESTDIR; with symbols if STRIP is empty'
+	@echo 'make uninstall  remove what make install installed, and the directories that it created'
+	@echo 'make deb        build a Debian package in $(PACKAGES)'
+	@echo 'make dist       build archives of the sources and of the programs in $(PACKAGES)'
+	@echo 'make check-packages  build and test all packages, on Debian 12 and 13'
+	@echo 'make release    check that this commit can be released, and build all packages'
 	@echo 'make completions  write completions/ anew, after a change of options'
 	@echo 'make format, make lint, make clean'
 
-# Products only: what supports tests needs a library that a static build lacks.
-release:
-	for tool in $(TOOLS); do $(SWIFT) build $(RELEASE) --product $$tool || exit 1; done
+build: export VMA_TOOLS_VERSION = $(shell scripts/version)
+build:
+	for program in $(PROGRAMS); do \
+	  $(SWIFT) build $(RELEASE) --product $$program || exit 1; \
+	done
 
 demo:
 	scripts/install-packages build demo
-	$(MAKE) release
+	$(MAKE) build
 	scripts/demo .build/release .build/guest
 
 check:
@@ -66,6 +83,8 @@ check-all:
 	done; \
 	echo 'Random tests with 10 times as many seeds'; \
 	SOAK=10 $(SWIFT) test --skip-build --filter '$(RANDOM_TESTS)' || status=1; \
+	echo 'Packages'; \
+	$(MAKE) check-packages || status=1; \
 	exit $$status
 
 test:
@@ -80,32 +99,43 @@ fuzz:
 
 bench:
 	scripts/install-packages build demo check bench
-	$(MAKE) release
+	$(MAKE) build
 	Benchmarks/run .build/release
 	Benchmarks/live .build/release
 	Benchmarks/io .build/release
 
-# What is built is installed as it is: root needs no Swift.
-.build/release/vma-%:
-	$(MAKE) release
+# Root often has no Swift: then what is built is installed as it is.
+$(PROGRAM): Package.swift $(shell find Sources)
+	@if command -v $(SWIFT) >/dev/null; then $(MAKE) build; \
+	elif [ -e $@ ]; then echo 'Warning: $@ is older than the sources, and Swift was not found' >&2; \
+	else echo 'Swift was not found; please run make first' >&2; exit 1; fi
 
-install: $(TOOLS:%=.build/release/%)
-	install -d $(addprefix $(DESTDIR),$(bindir) $(mandir)/man1 $(mandir)/man5 $(bashdir) $(zshdir) $(fishdir))
-	for tool in $(TOOLS); do \
-	  install -s -m 755 .build/release/$$tool $(DESTDIR)$(bindir)/ && \
-	  install -m 644 man/$$tool.1 $(DESTDIR)$(mandir)/man1/ && \
-	  install -m 644 completions/$$tool.bash $(DESTDIR)$(bashdir)/$$tool && \
-	  install -m 644 completions/_$$tool $(DESTDIR)$(zshdir)/ && \
-	  install -m 644 completions/$$tool.fish $(DESTDIR)$(fishdir)/ || exit 1; \
-	done
-	install -m 644 man/vma.5 man/vma-events.5 $(DESTDIR)$(mandir)/man5/
+install: $(PROGRAM)
+	scripts/install
 
 uninstall:
-	for tool in $(TOOLS); do \
-	  rm -f $(DESTDIR)$(bindir)/$$tool $(DESTDIR)$(mandir)/man1/$$tool.1 \
-	    $(DESTDIR)$(bashdir)/$$tool $(DESTDIR)$(zshdir)/_$$tool $(DESTDIR)$(fishdir)/$$tool.fish; \
-	done
-	rm -f $(DESTDIR)$(mandir)/man5/vma.5 $(DESTDIR)$(mandir)/man5/vma-events.5
+	scripts/install --uninstall
+
+dist:
+	scripts/install-packages build
+	source=$$(packaging/source-archive $(PACKAGES)) && echo "$$source" && \
+	  packaging/program-archive "$$source" $(PACKAGES)
+
+deb:
+	scripts/install-packages build package
+	source=$$(packaging/source-archive $(PACKAGES)) && \
+	  packaging/debian-package "$$source" $(PACKAGES)
+
+check-packages:
+	scripts/install-packages build package
+	packaging/test
+
+release:
+	scripts/check-versions --release
+	$(MAKE) check check-all
+	$(MAKE) dist
+	$(MAKE) deb
+	@echo "Ready: git tag -s v$$(scripts/version), and publish $(PACKAGES)"
 
 completions:
 	$(SWIFT) build
@@ -122,6 +152,7 @@ lint:
 	$(SWIFT) format lint --strict --parallel --recursive $(SWIFT_SOURCES)
 	shellcheck $(SHELL_SCRIPTS)
 	mandoc -T lint -W warning man/*
+	scripts/check-versions
 
 clean:
 	rm -rf .build

@@ -1,7 +1,12 @@
 // swift-tools-version: 6.2
 // SPDX-License-Identifier: Apache-2.0
 
+import Foundation
 import PackageDescription
+
+/// The version of all tools, changed here and nowhere else. `make` adds the commit to one that ends
+/// in `-dev`.
+let version = "1.1.0-dev"
 
 /// One set of rules for every module: no silent `unsafe`, no warnings.
 let settings: [SwiftSetting] = [
@@ -16,21 +21,34 @@ let argumentParser = Target.Dependency.product(
   name: "ArgumentParser", package: "swift-argument-parser")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
+/// A package from the network, or, in a source archive (`make dist`), from the archive itself.
+func dependency(_ name: String, from version: Version) -> Package.Dependency {
+  let folder = Context.packageDirectory + "/Dependencies/" + name
+  return FileManager.default.fileExists(atPath: folder)
+    ? .package(path: folder)
+    : .package(url: "https://github.com/apple/" + name, from: version)
+}
+
+/// The programs: one for each tool, and one for installing that is all of them.
+let programs = [
+  "vma-pack": ["PackTool"],
+  "vma-unpack": ["UnpackTool"],
+  "vma-cat": ["CatTool"],
+  "vma-to-tar": ["ToTarTool"],
+  "vma-tap": ["TapTool"],
+  "vma-tools": ["PackTool", "UnpackTool", "CatTool", "ToTarTool", "TapTool"],
+].sorted { $0.key < $1.key }
+
 let package = Package(
   name: "vma-tools",
   products: [
     .library(name: "VMA", targets: ["VMA"]),
     .library(name: "MD5", targets: ["MD5"]),
-    .executable(name: "vma-pack", targets: ["vma-pack"]),
-    .executable(name: "vma-unpack", targets: ["vma-unpack"]),
-    .executable(name: "vma-cat", targets: ["vma-cat"]),
-    .executable(name: "vma-to-tar", targets: ["vma-to-tar"]),
-    .executable(name: "vma-tap", targets: ["vma-tap"]),
-  ],
+  ] + programs.map { .executable(name: $0.key, targets: [$0.key]) },
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
-    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
-    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+    dependency("swift-argument-parser", from: "1.8.2"),
+    dependency("swift-collections", from: "1.6.0"),
+    dependency("swift-system", from: "1.8.1"),
   ],
   targets: [
     .systemLibrary(
@@ -41,6 +59,12 @@ let package = Package(
     .systemLibrary(name: "CLzma", pkgConfig: "liblzma", providers: [.apt(["liblzma-dev"])]),
     .systemLibrary(name: "CMD5", pkgConfig: "libmd", providers: [.apt(["libmd-dev"])]),
     .systemLibrary(name: "CNBD", pkgConfig: "libnbd", providers: [.apt(["libnbd-dev"])]),
+    .target(
+      name: "CToolsVersion",
+      cSettings: [
+        .define(
+          "VMA_TOOLS_VERSION", to: "\"\(Context.environment["VMA_TOOLS_VERSION"] ?? version)\"")
+      ]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
@@ -50,7 +74,7 @@ let package = Package(
     .target(
       name: "FilterIO",
       dependencies: [
-        "CLinux", "MD5", "VMA", system, argumentParser,
+        "CLinux", "CToolsVersion", "MD5", "VMA", system, argumentParser,
         .product(name: "HeapModule", package: "swift-collections"),
       ],
       swiftSettings: settings),
@@ -63,26 +87,32 @@ let package = Package(
       swiftSettings: settings),
     .target(name: "TarWriter", dependencies: ["CArchive", "FilterIO"], swiftSettings: settings),
 
-    .executableTarget(
-      name: "vma-pack",
+    .target(
+      name: "PackTool",
       dependencies: [
         "ChangedBlocks", "FilterIO", "MD5", "NBD", "VMA", "Zstd", argumentParser, system,
       ],
+      path: "Sources/vma-pack",
       swiftSettings: settings),
-    .executableTarget(
-      name: "vma-unpack",
+    .target(
+      name: "UnpackTool",
       dependencies: ["Decompression", "FilterIO", "NBD", "VMA", argumentParser],
+      path: "Sources/vma-unpack",
       swiftSettings: settings),
-    .executableTarget(
-      name: "vma-cat", dependencies: ["Decompression", "FilterIO", "VMA", argumentParser],
+    .target(
+      name: "CatTool",
+      dependencies: ["Decompression", "FilterIO", "VMA", argumentParser],
+      path: "Sources/vma-cat",
       swiftSettings: settings),
-    .executableTarget(
-      name: "vma-to-tar",
+    .target(
+      name: "ToTarTool",
       dependencies: ["Decompression", "FilterIO", "TarWriter", "VMA", argumentParser],
+      path: "Sources/vma-to-tar",
       swiftSettings: settings),
-    .executableTarget(
-      name: "vma-tap",
+    .target(
+      name: "TapTool",
       dependencies: ["ChangedBlocks", "FilterIO", "VMA", argumentParser, system],
+      path: "Sources/vma-tap",
       swiftSettings: settings),
 
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
@@ -98,14 +128,14 @@ let package = Package(
     .testTarget(
       name: "OptionTests",
       dependencies: [
-        "FilterIO", "TestSupport", "vma-cat", "vma-pack", "vma-tap", "vma-to-tar", "vma-unpack",
+        "CatTool", "FilterIO", "PackTool", "TapTool", "TestSupport", "ToTarTool", "UnpackTool",
         argumentParser,
       ]),
     .testTarget(
       name: "NBDTests", dependencies: ["TestSupport", "vma-pack", "vma-unpack", "vma-cat"]),
     .testTarget(
       name: "PackTests",
-      dependencies: ["ChangedBlocks", "FilterIO", "TestSupport", "VMA", "vma-pack"]),
+      dependencies: ["ChangedBlocks", "FilterIO", "PackTool", "TestSupport", "VMA"]),
     .testTarget(
       name: "ToolTests",
       dependencies: [
@@ -113,11 +143,20 @@ let package = Package(
       ],
       exclude: ["Golden"]),
     .testTarget(
-      name: "QueueTests", dependencies: ["FilterIO", "TestSupport", "VMA", "vma-tap"]),
+      name: "QueueTests", dependencies: ["FilterIO", "TapTool", "TestSupport", "VMA"]),
     .testTarget(
-      name: "TapTests", dependencies: ["TestSupport", "vma-pack", "vma-tap", "vma-unpack"],
+      name: "TapTests",
+      dependencies: ["TapTool", "TestSupport", "vma-pack", "vma-tap", "vma-unpack"],
       exclude: ["Programs"]),
-  ],
+    .testTarget(
+      name: "PackageTests",
+      dependencies: ["TestSupport"] + programs.map { .target(name: $0.key) }),
+  ]
+    + programs.map { name, tools in
+      .executableTarget(
+        name: name, dependencies: ["FilterIO"] + tools.map { .target(name: $0) },
+        path: "Sources/programs/" + name, swiftSettings: settings)
+    },
   swiftLanguageModes: [.v6]
 )
 

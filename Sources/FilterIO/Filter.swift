@@ -38,9 +38,6 @@ public struct CommonOptions: ParsableArguments {
   }
 }
 
-/// The version of all tools.
-public let toolsVersion = "1.0.0"
-
 extension Filter {
   public func prepare() {}
 

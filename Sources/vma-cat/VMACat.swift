@@ -5,7 +5,6 @@ import Decompression
 import FilterIO
 import VMA
 
-@main
 struct VMACat: Filter {
   static let configuration = CommandConfiguration(
     commandName: "vma-cat",

@@ -7,7 +7,6 @@ import SystemPackage
 import VMA
 import Zstd
 
-@main
 struct VMAPack: Filter {
   static let configuration = CommandConfiguration(
     commandName: "vma-pack",

@@ -5,7 +5,6 @@ import ChangedBlocks
 import FilterIO
 import VMA
 
-@main
 struct VMATap: Filter {
   static let configuration = CommandConfiguration(
     commandName: "vma-tap",

@@ -13,7 +13,6 @@ enum Layout: String, CaseIterable, ExpressibleByArgument {
   case plain, pve
 }
 
-@main
 struct VMAToTar: Filter {
   static let configuration = CommandConfiguration(
     commandName: "vma-to-tar",

@@ -5,7 +5,6 @@ import Decompression
 import FilterIO
 import VMA
 
-@main
 struct VMAUnpack: Filter {
   static let configuration = CommandConfiguration(
     commandName: "vma-unpack",

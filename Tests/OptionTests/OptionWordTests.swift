@@ -6,11 +6,11 @@ import FilterIO
 import TestSupport
 import Testing
 
-@testable import vma_cat
-@testable import vma_pack
-@testable import vma_tap
-@testable import vma_to_tar
-@testable import vma_unpack
+@testable import CatTool
+@testable import PackTool
+@testable import TapTool
+@testable import ToTarTool
+@testable import UnpackTool
 
 /// A tool, and its short options in the notation of getopt(3).
 private struct Tool: CustomTestStringConvertible, Sendable {

@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 import VMA
 
-@testable import vma_pack
+@testable import PackTool
 
 /// A guest, its disks, a producer and the pipes between it and the engine, all in one thread: the
 /// engine runs, and wherever it looks at the stream, reads a disk (before, in the middle, after) or

@@ -4,7 +4,7 @@ import FilterIO
 import Synchronization
 import VMA
 
-@testable import vma_tap
+@testable import TapTool
 
 /// A spill file in memory, which can be full, fail, stand still or lie.
 final class MemoryStorage: SpillStorage {

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 import VMA
 
-@testable import vma_tap
+@testable import TapTool
 
 /// A queue between connections that bring clusters, each on a thread of its own, and a reader that
 /// can stand still; it notes what comes out.

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 import VMA
 
-@testable import vma_tap
+@testable import TapTool
 
 @Suite("What waits for the reader of the stream", .serialized)
 struct QueueTests {

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@testable import vma_tap
+@testable import TapTool
 
 @Suite("A monitor that misbehaves", .serialized, requires("qemu-storage-daemon", .pythonNBD))
 struct MonitorTests {

@@ -145,7 +145,8 @@ struct DocumentTests {
 
   // MARK: Pages
 
-  static let pages = Tool.allCases.map { "\($0.rawValue).1" } + ["vma.5", "vma-events.5"]
+  static let pages =
+    Tool.allCases.map { "\($0.rawValue).1" } + ["vma-tools.1", "vma.5", "vma-events.5"]
 
   private func sections(of page: String) throws -> [String] {
     try document("man/" + page).split(separator: "\n").filter { $0.hasPrefix(".Sh ") }

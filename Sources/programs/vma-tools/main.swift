@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CatTool
+import FilterIO
+import PackTool
+import TapTool
+import ToTarTool
+import UnpackTool
+
+ToolFamily.main([packTool, unpackTool, catTool, toTarTool, tapTool])

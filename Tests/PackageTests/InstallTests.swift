@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import TestSupport
+import Testing
+
+@Suite("make install and make uninstall", requires("make", "strip", "readelf"))
+struct InstallTests {
+  let dir: Scratch
+
+  init() throws {
+    dir = try Scratch()
+    // A checkout of its own: what make finds there is what it goes by. Building is not under test:
+    // "swift" copies the program of this build, and notes that it was called.
+    try dir.sh(
+      """
+      mkdir checkout tools && cd checkout
+      cp -r '\(Repository.path)'/{Makefile,Package.swift,scripts,man,completions} .
+      mkdir -p Sources/VMA .build/release && touch Sources/VMA/VMA.swift
+      cat >../tools/swift <<'.'
+      #!/bin/sh
+      echo "$VMA_TOOLS_VERSION" >>called
+      mkdir -p .build/release && cp '\(Repository.program)' .build/release/vma-tools
+      .
+      chmod +x ../tools/swift
+      """
+    ).succeeds()
+  }
+
+  /// Runs make in the checkout; its chatter is of no interest.
+  private func make(_ arguments: String, swift: String = "../tools/swift") throws -> Outcome {
+    try dir.sh("make -s -C checkout SWIFT=\(swift) \(arguments) 2>&1 >/dev/null | cat >messages")
+  }
+
+  /// Everything below a folder, one path a line.
+  private func tree(_ folder: String) throws -> [String] {
+    try dir.sh("cd \(folder) && find . -mindepth 1 | sort").lines
+  }
+
+  @Test("one program, a link for each tool, and their pages and completions")
+  func files() throws {
+    try make("install DESTDIR=$PWD/root PREFIX=/usr").succeeds()
+    let files = Set(try tree("root/usr"))
+    for tool in Tool.allCases.map(\.rawValue) {
+      #expect(try dir.sh("readlink root/usr/bin/\(tool)").text == "vma-tools\n")
+      #expect(try dir.sh("root/usr/bin/\(tool) --version").text.hasPrefix("\(tool) "))
+      for file in [
+        "share/man/man1/\(tool).1", "share/bash-completion/completions/\(tool)",
+        "share/zsh/site-functions/_\(tool)", "share/fish/vendor_completions.d/\(tool).fish",
+      ] {
+        #expect(files.contains("./" + file))
+      }
+    }
+    for page in ["man1/vma-tools.1", "man5/vma.5", "man5/vma-events.5"] {
+      #expect(files.contains("./share/man/" + page))
+    }
+    let symbols = try dir.sh("readelf -S root/usr/bin/vma-tools").text
+    #expect(!symbols.contains(".symtab") && !symbols.contains(".comment"))
+    // Whatever the umask, all can read it.
+    try dir.sh("! find root -not -type l -not -perm -444 | grep .").succeeds()
+  }
+
+  @Test("STRIP= keeps the symbols")
+  func symbols() throws {
+    try make("install DESTDIR=$PWD/root STRIP=").succeeds()
+    #expect(try dir.sh("readelf -S root/usr/local/bin/vma-tools").text.contains(".symtab"))
+  }
+
+  @Test("paths with blanks and quotes, and a narrow umask")
+  func quoting() throws {
+    try dir.sh(
+      #"""
+      umask 077
+      make -s -C checkout SWIFT=../tools/swift install \
+        DESTDIR="$PWD/a 'b\" *" PREFIX="/opt/it's a \"prefix" >/dev/null
+      cd "a 'b\" */opt/it's a \"prefix" && bin/vma-cat --version && test -f share/man/man5/vma.5
+      test -z "$(find . -type d -not -perm 755)"
+      """#
+    ).succeeds()
+    #expect(try dir.names(in: ".") == ["a 'b\" *", "checkout", "tools"])
+  }
+
+  @Test("uninstall leaves what was there, and no directory of its own")
+  func uninstall() throws {
+    // A directory that existed stays, though it is empty; one that others use by now stays, too.
+    try dir.sh("mkdir -p root/usr/share/man/man5").succeeds()
+    let before = try tree("root")
+    try make("install DESTDIR=$PWD/root PREFIX=/usr").succeeds()
+    try make("install DESTDIR=$PWD/root PREFIX=/usr").succeeds()
+    try make("uninstall DESTDIR=$PWD/root PREFIX=/usr").succeeds()
+    #expect(try tree("root") == before)
+
+    try make("install DESTDIR=$PWD/root PREFIX=/usr").succeeds()
+    try dir.sh("touch root/usr/share/fish/vendor_completions.d/other.fish").succeeds()
+    try make("uninstall DESTDIR=$PWD/root PREFIX=/usr").succeeds()
+    #expect(
+      try tree("root/usr/share") == [
+        "./fish", "./fish/vendor_completions.d", "./fish/vendor_completions.d/other.fish",
+        "./man", "./man/man5",
+      ])
+  }
+
+  @Test("uninstall removes the whole of a new DESTDIR")
+  func uninstallAll() throws {
+    try make("install DESTDIR=$PWD/root").succeeds()
+    try make("uninstall DESTDIR=$PWD/root").succeeds()
+    #expect(!dir.exists("root"))
+    try make("uninstall DESTDIR=$PWD/root").succeeds()
+  }
+
+  @Test("five programs of an older version are replaced by links")
+  func older() throws {
+    try dir.sh("mkdir -p root/usr/bin && cp /bin/true root/usr/bin/vma-cat").succeeds()
+    try make("install DESTDIR=$PWD/root PREFIX=/usr").succeeds()
+    #expect(try dir.sh("root/usr/bin/vma-cat --version").text.hasPrefix("vma-cat "))
+  }
+
+  @Test("it is built again where sources are newer, and only there")
+  func rebuild() throws {
+    func calls() throws -> Int {
+      try dir.sh("cat checkout/called 2>/dev/null | wc -l; true").lines.compactMap { Int($0) }.first
+        ?? 0
+    }
+    try make("install DESTDIR=$PWD/root").succeeds()
+    let built = try calls()
+    #expect(built > 0)
+    try make("install DESTDIR=$PWD/root").succeeds()
+    #expect(try calls() == built, "nothing has changed")
+    for change in ["touch", "rm"] {
+      let before = try calls()
+      try dir.sh("sleep 0.1; \(change) checkout/Sources/VMA/VMA.swift").succeeds()
+      try make("install DESTDIR=$PWD/root").succeeds()
+      #expect(try calls() > before, "\(change) is a change")
+    }
+  }
+
+  @Test("without Swift, what is built is installed, with a warning if it is old")
+  func noSwift() throws {
+    let missing = try dir.sh("make -s -C checkout SWIFT=no-swift install DESTDIR=$PWD/root")
+    #expect(missing.ending == .exit(2) && missing.errors.contains("Swift was not found"))
+    try make("build").succeeds()
+    let fresh = try dir.sh("make -s -C checkout SWIFT=no-swift install DESTDIR=$PWD/root")
+    #expect(fresh.ending == .exit(0) && fresh.errors == "")
+    try dir.sh("sleep 0.1; touch checkout/Sources/VMA/VMA.swift").succeeds()
+    let old = try dir.sh("make -s -C checkout SWIFT=no-swift install DESTDIR=$PWD/root")
+    #expect(old.ending == .exit(0) && old.errors.contains("older than the sources"))
+  }
+
+  @Test("a directory that cannot be created, or is not absolute, is an error")
+  func errors() throws {
+    try dir.write("", to: "file")
+    for arguments in ["DESTDIR=$PWD/file", "PREFIX=relative"] {
+      #expect(
+        try dir.sh("make -s -C checkout SWIFT=../tools/swift install \(arguments)").ending
+          == .exit(2))
+    }
+  }
+}
