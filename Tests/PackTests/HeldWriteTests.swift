@@ -5,7 +5,7 @@ import FilterIO
 import Testing
 import VMA
 
-@testable import vma_pack
+@testable import PackTool
 
 /// A disk of data that notes what is asked of it.
 private final class LoggingSource: CopySource {
