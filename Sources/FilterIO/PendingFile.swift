@@ -146,13 +146,13 @@ public final class PendingFile: Sendable {
           done.append(
             try file.publish(keepingOld: index + 1 < files.count, after: done.map(\.identity)))
         }
+        for file in files { try file.directory.sync() }
       } catch {
         for publication in done.reversed() { publication.undo() }
         throw error
       }
       for publication in done { publication.confirm() }
     }
-    for file in files { try file.directory.sync() }
   }
 
   /// A name that was given, and may be taken back as long as not all others are given too.

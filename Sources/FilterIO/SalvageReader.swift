@@ -9,8 +9,7 @@ public import VMA
 /// Data blocks carry no checksum. What of them can be called right is told by what surrounds them:
 /// the checksum of the compressed frame that they came in, and the next extent. Where that does not
 /// lie where it must, bytes may be missing from the extent, or too many in it, and its data is
-/// restored, but not proven; unless the distance is a multiple of 512 bytes, as where nothing was
-/// lost or added.
+/// restored, but not proven.
 public final class SalvageReader: ExtentSource {
   public let header: ArchiveHeader
   public private(set) var census: ClusterCensus
@@ -120,9 +119,9 @@ public final class SalvageReader: ExtentSource {
     let place = start + UInt64(end)
     if isWhole, !unread.isEmpty, !isExtentLike(), log?.gap(in: place - 1..<place + 1) == nil {
       note("no sound extent at byte \(byte)")
-      if let distance = try search(from: 0), distance % UInt64(Format.sectorSize) != 0 {
-        isSuspect = true
-      }
+      // Bytes that were added look the same as bytes that were overwritten in place.
+      isSuspect = true
+      _ = try search(from: 0)
     }
     return accept(found, dataCount: end - headerSize, isSuspect: isSuspect, in: extent)
   }

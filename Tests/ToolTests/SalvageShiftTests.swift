@@ -6,15 +6,15 @@ import Testing
 @Suite("--salvage does not call data right that is not in its place")
 struct SalvageShiftTests {
   /// Bytes that a bad medium or a bad transfer adds in the midst of an extent's data shift all that
-  /// follows in it. Multiples of 512 are left out: no reader can tell these from damage in place.
-  @Test(arguments: [1, 100, 511, 4095])
-  func `D: bytes added within the data of an extent`(count: Int) throws {
+  /// follows in it, be it in the middle of the archive or at its end.
+  @Test(arguments: [1, 100, 511, 512, 4095, 4096, 65536], [1, 3])
+  func `B6 D: bytes added within the data of an extent`(count: Int, extent: Int) throws {
     let dir = try Scratch()
     let image = Image.full(12 * clusterSize, seed: 58)
     let archive = Archive([Archive.Disk("d", image)], perExtent: 3)
     var bytes = archive.bytes()
     bytes.insert(
-      contentsOf: Image.full(count, seed: 59), at: archive.extentOffsets()[1] + 512 + 5000)
+      contentsOf: Image.full(count, seed: 59), at: archive.extentOffsets()[extent] + 512 + 5000)
     try dir.write(bytes, to: "broken.vma")
     let outcome = try dir.run(
       .unpack, "--salvage", "--lost", "maps", "-C", "out", "broken.vma")
