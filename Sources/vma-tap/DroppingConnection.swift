@@ -17,6 +17,10 @@ final class DroppingConnection {
   /// The export that the client has opened, by its place.
   var export: Int? { handshake.chosen }
   var hasOutput: Bool { !output.isEmpty }
+  /// Whether a request has come, so that the client takes itself for connected.
+  private(set) var hasRequest = false
+  /// When the client connected.
+  let start = Host.uptime
 
   init(_ socket: Descriptor, _ exports: [NBDExport]) {
     self.socket = socket
@@ -74,6 +78,7 @@ final class DroppingConnection {
     }
     let request = try NBDRequest(input.span)
     self.request = request
+    hasRequest = true
     switch request.command {
     case .disconnect: return false
     case .write where request.length > 0: rest = Int(request.length)

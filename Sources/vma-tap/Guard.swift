@@ -17,8 +17,12 @@ final class Guard {
   static let directoryPrefix = "vma-tap-"
 
   /// Seconds for QEMU to connect again. It does so where a request waits for an answer; a cancelled
-  /// job ends such a request with an error.
+  /// job ends such a request with an error, until the request has been sent on the new connection.
   private static let reconnectTime = 1.0
+  /// Seconds for the first request on a connection.
+  private static let requestTime = 0.5
+  /// Seconds after which the backup is cancelled even if clients keep connecting without a request.
+  private static let longestReconnectTime = 5.0
   /// Seconds without any sign of QEMU, after which it is taken for gone.
   private static let absence = 60.0
 
@@ -136,9 +140,8 @@ final class Guard {
     var rescue: Rescue?
     while true {
       let now = Host.uptime
-      let hasReconnected = Set(connections.compactMap(\.export)).count == exports.count
-      if rescue == nil, hasReconnected || now - start >= Self.reconnectTime {
-        rescue = Rescue(monitorPath ?? "", jobs: jobs, nodes: nodes)
+      if rescue == nil, canCancel(connections, since: start, now: now) {
+        rescue = Rescue(monitorPath ?? "", jobs: jobs, nodes: nodes, buffer: buffer)
       }
       rescue?.step()
       if let rescue {
@@ -163,8 +166,22 @@ final class Guard {
           "the worker process \(how); waiting for QEMU's monitor to cancel the backup; "
             + "QEMU's writes are acknowledged meanwhile")
       }
-      wait(&connections, rescue, until: rescue == nil ? start + Self.reconnectTime : nil)
+      wait(
+        &connections, rescue,
+        until: rescue == nil ? max(now + 0.05, start + Self.reconnectTime) : nil)
     }
+  }
+
+  /// Whether no request waits in QEMU for a connection any more, as far as can be known here.
+  private func canCancel(
+    _ connections: [DroppingConnection], since start: Double, now: Double
+  ) -> Bool {
+    if Set(connections.filter(\.hasRequest).compactMap(\.export)).count == exports.count {
+      return true
+    }
+    if now - start >= Self.longestReconnectTime { return true }
+    return now - start >= Self.reconnectTime
+      && connections.allSatisfy { $0.hasRequest || now - $0.start >= Self.requestTime }
   }
 
   /// Waits for something to do, and answers QEMU.

@@ -108,9 +108,11 @@ struct QMPChannel {
   private let buffer: Buffer
   private var splitter = JSONSplitter()
 
-  /// - Parameter milliseconds: how long to wait where the monitor has a queue of clients.
-  init(_ path: FilePath, milliseconds: Int) throws {
-    buffer = try Buffer(capacity: Self.chunk)
+  /// - Parameters:
+  ///   - milliseconds: how long to wait where the monitor has a queue of clients.
+  ///   - buffer: in use only while something is received; nil for one of its own.
+  init(_ path: FilePath, milliseconds: Int, buffer: Buffer? = nil) throws {
+    self.buffer = try buffer ?? Buffer(capacity: Self.chunk)
     socket = try Descriptor.connect(to: path, milliseconds: milliseconds)
   }
 

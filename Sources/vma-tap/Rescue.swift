@@ -17,6 +17,7 @@ struct Rescue {
   /// Seconds that QEMU has to answer a command, or for the greeting once another client has gone.
   private static let limit = 30.0
 
+  private let buffer: Buffer
   private let path: FilePath
   private let jobs: [String]
   private let nodes: [String]
@@ -33,7 +34,9 @@ struct Rescue {
   /// Seconds until there is something to do.
   var delay: Double { max(0, nextTime - Host.uptime) }
 
-  init(_ path: String, jobs: [String], nodes: [String]) {
+  /// - Parameter buffer: for what the monitor sends; there may be no memory for another one.
+  init(_ path: String, jobs: [String], nodes: [String], buffer: Buffer) {
+    self.buffer = buffer
     self.path = FilePath(path)
     self.jobs = jobs
     self.nodes = nodes
@@ -71,7 +74,7 @@ struct Rescue {
     guard Host.uptime >= nextTime else { return }
     do {
       isRefused = false
-      channel = try QMPChannel(path, milliseconds: 0)
+      channel = try QMPChannel(path, milliseconds: 0, buffer: buffer)
       state = .greeting
       nextTime = Host.uptime + Self.limit
     } catch let error as Errno {

@@ -72,6 +72,19 @@ struct GuardTests {
     #expect(guest.errors == [] && guest.worst < 2, "\(guest)")
   }
 
+  /// A write always waits, on both disks: one that has not been sent again must not be cancelled.
+  @Test("A6: SIGKILL of the worker while the guest never pauses", arguments: 0..<6 * Soak.factor)
+  func busy(round: Int) throws {
+    let death = try #require(Death.all.first { $0.victim == "worker" && $0.isPaused })
+    let machine = try Machine(megabytes: 96, qemu: death.qemu)
+    let guest = try machine.withGuest(seed: 10 + round, pause: 0) {
+      let run = try machine.sh(
+        "\(Self.start(isPaused: true))\nsleep 0.\(round % 10)\nkill -KILL $worker\n\(Self.end)")
+      try check(death, machine, output: run.output)
+    }
+    #expect(guest.errors == [] && guest.worst < 2, "\(guest)")
+  }
+
   /// Disk a is served by an iothread.
   @Test("A6: SIGKILL while the VM stands and no guest writes", arguments: Death.all)
   func idle(death: Death) throws {
