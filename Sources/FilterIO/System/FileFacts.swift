@@ -75,20 +75,25 @@ extension Descriptor {
     }
   }
 
-  /// Gives a new file its size, so that one which the file system does not take is known before
-  /// anything is written; but not where that would write all of it.
+  /// Gives a new file its size, so that one which cannot get it is known before anything is written;
+  /// but not where that would write all of it.
+  ///
+  /// A size beyond what the file system can hold, terabytes mostly, is no error yet: it is more likely
+  /// a lie of the archive, which shows when that is read.
   ///
   /// - Throws: status 73.
   public func presetSize(_ size: UInt64) throws(Failure) {
+    guard size <= Host.largestFile else { throw Failure(.cannotCreate, name, .fileTooLarge) }
     guard linux_file_system(raw) != linux_fuse else { return }
     if linux_file_system(raw) == linux_fat {
       guard size < 1 << 32 else { throw Failure(.cannotCreate, name, .fileTooLarge) }
       return
     }
+    guard let size = off_t(exactly: size) else { return }
     do {
-      try truncate(to: size)
+      try SystemCall.ftruncate.retry { ftruncate(raw, size) }
     } catch {
-      throw Failure(.cannotCreate, error.message)
+      if error != .fileTooLarge { throw Failure(.cannotCreate, name, error) }
     }
   }
 }
