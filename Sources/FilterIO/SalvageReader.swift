@@ -111,6 +111,8 @@ public final class SalvageReader: ExtentSource {
       isSuspect = true
     } else if end < headerSize + found.dataSize {
       note("archive is truncated at byte \(start + UInt64(unread.count))")
+      // The bytes that lack may have stood before these as well as after them.
+      isSuspect = true
     }
     let isWhole = end == headerSize + found.dataSize
     let first = unread.lowerBound + headerSize

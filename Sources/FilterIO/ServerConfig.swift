@@ -97,16 +97,17 @@ public struct ServerConfig {
     lines.append(.map(map))
   }
 
+  /// All that such a machine can have.
+  private static let diskNames = Set(
+    [("ide", 3), ("sata", 5), ("scsi", 30), ("virtio", 15), ("efidisk", 0), ("tpmstate", 0)]
+      .flatMap { bus, last in (0...last).map { "\(bus)\($0)" } })
+
   /// The disks that have a line of their own, such as `scsi0: local-lvm:vm-101-disk-0,size=32G`,
   /// and its value.
   public var disks: [String: String] {
     var disks: [String: String] = [:]
     for case .other(let line) in lines {
-      guard let key = Self.key(of: line),
-        ["ide", "sata", "scsi", "virtio", "efidisk", "tpmstate"].contains(where: {
-          Self.isNumbered(key, $0)
-        })
-      else { continue }
+      guard let key = Self.key(of: line), Self.diskNames.contains(key) else { continue }
       disks[key] = String(decoding: line.dropFirst(key.utf8.count + 1), as: UTF8.self)
     }
     return disks
@@ -114,7 +115,7 @@ public struct ServerConfig {
 
   /// Whether the value of a disk's line excludes it from backups.
   public static func isExcludedFromBackup(_ value: String) -> Bool {
-    value.split(separator: ",").contains { option in
+    value.split { $0 == "," || $0.isWhitespace }.contains { option in
       let parts = option.split(separator: "=", maxSplits: 1)
       return parts.count == 2 && parts[0] == "backup"
         && ["0", "no", "off", "false"].contains(parts[1].lowercased())

@@ -36,4 +36,25 @@ struct SalvageShiftTests {
     // All other extents are sound.
     #expect(right >= 9 * clusterSize && right < 12 * clusterSize)
   }
+
+  /// The extent is as long as the archive says, up to the end of the file: what lacks is not its end.
+  @Test func `B6: bytes that lack within the data of the last extent`() throws {
+    let dir = try Scratch()
+    let image = Image.full(6 * clusterSize, seed: 60)
+    let archive = Archive([Archive.Disk("d", image)], perExtent: 3)
+    var bytes = archive.bytes()
+    let start = archive.extentOffsets()[1] + 512 + 5000
+    bytes.removeSubrange(start..<start + 4096)
+    try dir.write(bytes, to: "broken.vma")
+    let outcome = try dir.run(.unpack, "--salvage", "--lost", "maps", "-C", "out", "broken.vma")
+    #expect(outcome.ending == .exit(65))
+    let map = String(decoding: try dir.read("maps/disk-d.map"), as: UTF8.self)
+    let right = map.split(separator: "\n").filter { $0.hasSuffix("+") }
+    #expect(
+      right == ["0x00000000  0x00030000  +"] || right.count == 1 && right[0].contains("0x30000"))
+    #expect(map.contains("?"))
+    let found = try dir.read("out/disk-d.raw.partial")
+    expectSame(
+      Array(found[..<(3 * clusterSize)]), Array(image[..<(3 * clusterSize)]), "first extent")
+  }
 }
