@@ -46,13 +46,14 @@ public enum Claims {
     var parts: [Part] = []
     /// A name of another kind, such as that of an export.
     var key: String?
-    /// The server that has these files open: its exports lie beside each other.
+    /// The server that has these files open. What two servers have in common says nothing: a log, or
+    /// whatever both have inherited.
     var server: Int32?
 
     func excludes(_ other: Claim) -> Bool {
       if let key, key == other.key { return true }
       if use.allows(other.use) { return false }
-      if let server, server == other.server { return false }
+      if server != nil, other.server != nil { return false }
       return parts.contains { part in other.parts.contains { part.overlaps($0) } }
     }
   }
