@@ -167,8 +167,9 @@ struct GuardTests {
   func signal(number: Int32, receiver: String) throws {
     let machine = try Machine(megabytes: 64)
     let guest = try machine.withGuest(seed: 5, pause: 0.001) {
-      // A shell lets its background jobs ignore two of them; env(1) takes that back.
-      let script = Self.start(isPaused: true).replacingOccurrences(
+      // A shell lets its background jobs ignore two of them; env(1) undoes that. A reader that
+      // stands still would not get the last record.
+      let script = Self.start(isPaused: false).replacingOccurrences(
         of: "vma-tap --qmp", with: "env --default-signal=INT,QUIT vma-tap --qmp")
       let run = try machine.sh("\(script)\nkill -\(number) $\(receiver)\n\(Self.end)")
       #expect(run.output == "\(128 + number)\n", "\(run.errors)")
