@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("vma-events(5) tells no more than the truth", requires("mandoc"))
+@Suite("What vma-events(5) says is true", requires("mandoc"))
 struct EventDocumentTests {
   let dir: Scratch
   private let page: [String]
