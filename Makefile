@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-# `make help` lists what can be made.
+# `make help` lists the targets.
 
 PREFIX ?= /usr/local
 DESTDIR ?=
-# Empty: the program is installed with its symbols.
+# If empty, the program is installed with its symbols.
 STRIP ?= strip
 export PREFIX DESTDIR STRIP
 
 export TOOLS = vma-pack vma-unpack vma-cat vma-to-tar vma-tap
-# One program that is all of the tools.
+# One program that contains all tools.
 export PROGRAM = .build/release/vma-tools
 PROGRAMS = $(TOOLS) vma-tools
 SWIFT ?= swift
-# Static: an installed tool needs no Swift on its machine. lld leaves out what is never called.
+# Static: the installed program does not need Swift. lld removes functions that are never called.
 # -z now: the table of library functions is read-only before the first byte of input is read.
-# The rest makes the same sources give the same program in any folder: no build id, no hashes for
-# incremental builds, no path of the folder.
+# The other options make builds reproducible in any directory: they omit the build ID, hashes for
+# incremental builds, and the path of the directory.
 RELEASE = -c release --static-swift-stdlib -Xswiftc -use-ld=lld \
 	-Xlinker --gc-sections -Xlinker --icf=all -Xlinker -z -Xlinker now -Xlinker --build-id=none \
 	-Xswiftc -Xfrontend -Xswiftc -disable-incremental-llvm-codegen \
 	-Xswiftc -file-prefix-map -Xswiftc "$(CURDIR)=." -Xcc "-ffile-prefix-map=$(CURDIR)=."
-# For each fuzz target. SANITIZERS=fuzzer,address also finds wrong use of memory, and is slower.
+# Run time of each fuzz target. SANITIZERS=fuzzer,address also detects memory errors, but is slower.
 SECONDS ?= 60
 SANITIZERS ?= fuzzer
 SWIFT_SOURCES = Package.swift Sources Tests
@@ -37,20 +37,22 @@ all: build
 
 help:
 	@echo 'make            build the tools (release) in .build/release'
-	@echo 'make demo       install what is missing, build, and show the main job on a real disk image and a live guest'
-	@echo 'make check      install what is missing, lint, and run all tests'
-	@echo 'make check-all  the slow half: live tests with newer QEMUs, random tests with more seeds, packages'
-	@echo 'make test       run all tests that need nothing but what is installed'
-	@echo 'make fuzz       run every fuzz target for SECONDS ($(SECONDS)) seconds'
-	@echo 'make bench      measure against dd, zstd and nbdkit (Benchmarks/README.md)'
-	@echo 'make install    install below PREFIX ($(PREFIX)), inside DESTDIR; with symbols if STRIP is empty'
-	@echo 'make uninstall  remove what make install installed, and the directories that it created'
+	@echo 'make demo       install missing packages, build, and show the main tasks with a real file system and a running VM'
+	@echo 'make check      install missing packages, check the style, and run all tests'
+	@echo 'make check-all  run the slow tests: newer QEMU releases, random tests with more seeds, packages'
+	@echo 'make test       run all tests for which the required programs are installed'
+	@echo 'make fuzz       run each fuzz target for SECONDS ($(SECONDS)) seconds'
+	@echo 'make bench      compare the speed with dd, zstd and nbdkit (see Benchmarks/README.md)'
+	@echo 'make install    install in PREFIX ($(PREFIX)) below DESTDIR; keep symbols if STRIP is empty'
+	@echo 'make uninstall  remove the installed files, and directories that make install created'
 	@echo 'make deb        build a Debian package in $(PACKAGES)'
-	@echo 'make dist       build archives of the sources and of the programs in $(PACKAGES)'
-	@echo 'make check-packages  build and test all packages, on Debian 12 and 13'
+	@echo 'make dist       build a source archive and a binary archive in $(PACKAGES)'
+	@echo 'make check-packages  build all packages, and test them on Debian 12 and 13'
 	@echo 'make release    check that this commit can be released, and build all packages'
-	@echo 'make completions  write completions/ anew, after a change of options'
-	@echo 'make format, make lint, make clean'
+	@echo 'make completions  update completions/ after options have changed'
+	@echo 'make format     format the Swift sources'
+	@echo 'make lint       check the style of sources, scripts and manual pages'
+	@echo 'make clean      remove .build'
 
 build: export VMA_TOOLS_VERSION = $(shell scripts/version)
 build:
@@ -68,7 +70,7 @@ check:
 	$(MAKE) lint
 	$(MAKE) test
 
-# Debian releases whose QEMUs scripts/get-qemu unpacks.
+# Debian releases whose QEMU scripts/get-qemu unpacks.
 NEWER_QEMUS = trixie sid
 LIVE_TESTS = ^(TapTests|NBDTests)\.
 RANDOM_TESTS = ^(ToolTests\.((Event)?Fuzz|Mutation)|PackTests\.|TapTests\.BackupTests)
@@ -78,7 +80,7 @@ check-all:
 	$(SWIFT) build --build-tests
 	status=0; \
 	for qemu in $(NEWER_QEMUS); do \
-	  echo "Live tests with QEMU of Debian $$qemu"; \
+	  echo "Live tests with the QEMU of Debian $$qemu"; \
 	  QEMU=$$qemu $(SWIFT) test --skip-build --filter '$(LIVE_TESTS)' || status=1; \
 	done; \
 	echo 'Random tests with 10 times as many seeds'; \
@@ -90,7 +92,7 @@ check-all:
 test:
 	$(SWIFT) test
 
-# The programs and the corpus so far lie in .build/fuzz, with what was found.
+# .build/fuzz holds the programs, the corpus, and inputs that cause a failure.
 fuzz:
 	FUZZ=1 $(SWIFT) build -c release --scratch-path .build/fuzz --product fuzz \
 	  -Xswiftc -sanitize=$(SANITIZERS) -Xswiftc -use-ld=lld
@@ -104,11 +106,11 @@ bench:
 	Benchmarks/live .build/release
 	Benchmarks/io .build/release
 
-# Root often has no Swift: then what is built is installed as it is.
+# Swift is often not installed for root. The program that was built before is then installed.
 $(PROGRAM): Package.swift $(shell find Sources)
 	@if command -v $(SWIFT) >/dev/null; then $(MAKE) build; \
-	elif [ -e $@ ]; then echo 'Warning: $@ is older than the sources, and Swift was not found' >&2; \
-	else echo 'Swift was not found; please run make first' >&2; exit 1; fi
+	elif [ -e $@ ]; then echo 'Warning: installing $@, which is older than the sources; Swift was not found' >&2; \
+	else echo 'Swift was not found (run make first)' >&2; exit 1; fi
 
 install: $(PROGRAM)
 	scripts/install
@@ -135,7 +137,7 @@ release:
 	$(MAKE) check check-all
 	$(MAKE) dist
 	$(MAKE) deb
-	@echo "Ready: git tag -s v$$(scripts/version), and publish $(PACKAGES)"
+	@echo "Ready: run git tag -s v$$(scripts/version), and publish $(PACKAGES)"
 
 completions:
 	$(SWIFT) build

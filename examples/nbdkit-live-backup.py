@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serves a raw disk image, and backs it up while guests write to it: an nbdkit plugin.
+"""An nbdkit plugin that serves a raw disk image and backs it up while guests write to it.
 
     nbdkit -f -U disk.sock python nbdkit-live-backup.py \\
         file=disk.raw device=drive-scsi0 archive=backup.vma
 
-The backup begins at start, before the first guest can connect: backup.vma will show the disk as
-it was then. Each write, zero and trim is announced to vma-pack(1) as vma-events(5) describes it,
-waits until the data that it is about to destroy is safe, and then goes on. When all of the disk is
-in the archive, writes are announced no more, the stream ends, and the archive appears under its
-name.
+The backup begins when the server starts, before the first guest can connect. backup.vma shows the
+disk at that time. The plugin announces each write, zero and trim request to vma-pack(1); see
+vma-events(5). The request waits until the data that it overwrites is saved, and then continues. When
+the archive contains all of the disk, the plugin stops announcing requests and ends the stream, and
+the archive appears under its name.
 
-Whatever becomes of the backup, no guest write fails because of it: if vma-pack dies, or a write is
-held for longer than `timeout`, the backup fails and every write goes on. That is reported on
-standard error and to syslog(3), and there is no archive.
+A failed backup never causes a guest write to fail. If vma-pack exits, or a write is held for longer
+than `timeout`, the backup fails and all writes continue. The failure is reported on standard error
+and to syslog(3), and the archive does not appear.
 
 Parameters:
 
-    file=PATH      the image; its size must be a multiple of 512
-    archive=PATH   what to write; it must not exist (a FIFO may)
-    device=NAME    the disk's name in the archive (default: drive-scsi0)
-    timeout=SECS   the longest that a write may be held (default: 20; less than 30, after which
+    file=PATH      disk image; its size must be a multiple of 512 bytes
+    archive=PATH   archive to create; it must not exist, unless it is a FIFO
+    device=NAME    name of the disk in the archive (default: drive-scsi0)
+    timeout=SECS   maximum time to hold a write (default: 20; must be less than 30, after which
                    guests give up)
-    pack=PROGRAM   (default: vma-pack)
+    pack=PROGRAM   vma-pack program to run (default: vma-pack)
 
-nbdkit needs its Python plugin (Debian: nbdkit, nbdkit-plugin-python).
+Requires nbdkit and its Python plugin (Debian packages: nbdkit, nbdkit-plugin-python).
 """
 
 import contextlib
@@ -42,7 +42,7 @@ import nbdkit
 API_VERSION = 2
 
 SECTOR = 512
-LONGEST = 16 << 20  # of an announced write
+LONGEST = 16 << 20  # bytes in one announced write
 COMPLETE = 0xFFFFFFFF
 
 parameters = {"device": "drive-scsi0", "timeout": "20", "pack": "vma-pack"}
@@ -53,22 +53,22 @@ backup = None
 
 
 def report(message):
-    """Says what an administrator must see, in the background, too."""
+    """Reports a message that an administrator must see, even if nbdkit runs in the background."""
     message = f"{parameters['device']}: {message}"
     print(f"nbdkit-live-backup: {message}", file=sys.stderr, flush=True)
     syslog.syslog(syslog.LOG_ERR, message)
 
 
 class Backup:
-    """One run of vma-pack, and the writes that it holds."""
+    """One run of vma-pack, and the writes that are held for it."""
 
     def __init__(self):
         self.lock = threading.Lock()
         self.sequence = 0
         self.held = {}  # sequence number: threading.Event
-        # A producer has at most 256 records unanswered.
+        # A producer may have at most 256 unacknowledged records.
         self.slots = threading.BoundedSemaphore(256)
-        self.is_over = False  # true: nothing is announced any more
+        self.is_over = False  # If true, writes are no longer announced.
         self.answers, answering = os.pipe()
         self.packer = subprocess.Popen(
             [
@@ -80,13 +80,13 @@ class Backup:
         threading.Thread(target=self.listen, daemon=True).start()
         name = parameters["device"].encode()
         with self.lock:
-            self.tell("D", 1, length=size, payload=name)
-            self.tell("B")
+            self.send("D", 1, length=size, payload=name)
+            self.send("B")
 
-    def tell(self, kind, device=0, offset=0, length=0, payload=b"", flags=0):
-        """Sends a record. Under the lock, so that records stand in the order of their numbers.
+    def send(self, kind, device=0, offset=0, length=0, payload=b"", flags=0):
+        """Sends a record. The caller holds the lock, so that records are sent in order.
 
-        This never waits with the lock held: 256 records without payload fit into any pipe.
+        This never blocks: 256 records without payload fit into any pipe.
         """
         if self.is_over:
             return None
@@ -105,9 +105,9 @@ class Backup:
         return sequence
 
     def hold(self, offset, length):
-        """Announces a write, and returns when it may go on: soon, or when the backup is over.
+        """Announces a write, and returns when it may continue or the backup is over.
 
-        However many records it takes, all of it is over in time.
+        The timeout applies to the write, even if it takes several records.
         """
         deadline = time.monotonic() + timeout
         end = min((offset + length + SECTOR - 1) // SECTOR * SECTOR, size)
@@ -119,7 +119,7 @@ class Backup:
             try:
                 answered = threading.Event()
                 with self.lock:
-                    sequence = self.tell("W", 1, offset, part, flags=1)
+                    sequence = self.send("W", 1, offset, part, flags=1)
                     if sequence is None:
                         return
                     self.held[sequence] = answered
@@ -134,7 +134,7 @@ class Backup:
             self.give_up(f"a write was held for {timeout:g} seconds")
 
     def listen(self):
-        """Takes answers, whatever the other threads are doing."""
+        """Receives answers, independently of the other threads."""
         with os.fdopen(self.answers, "rb") as answers:
             while len(message := answers.read(8)) == 8:
                 first, second = struct.unpack(">II", message)
@@ -142,16 +142,16 @@ class Backup:
                     if second != COMPLETE:
                         self.release(first)
                     else:
-                        # All is safe: the stream can end, and writes need no word any more.
-                        self.tell("F", 1)
-                        self.tell("E", offset=self.sequence)
+                        # The archive contains all of the disk, so the stream can end.
+                        self.send("F", 1)
+                        self.send("E", offset=self.sequence)
                         self.stop()
         with self.lock:
-            self.give_up("vma-pack has ended")
+            self.give_up("vma-pack has exited")
         status = self.packer.wait()
         if status:
             how = f"exit status {status}" if status > 0 else f"signal {-status}"
-            report(f"backup failed: vma-pack ended with {how}; there is no archive")
+            report(f"backup failed: vma-pack ended with {how}; the archive was not created")
         else:
             nbdkit.debug("backup complete")
 
@@ -166,7 +166,7 @@ class Backup:
             self.stop()
 
     def stop(self):
-        """Ends the stream, and lets every write go."""
+        """Ends the stream, and releases all held writes."""
         self.is_over = True
         with contextlib.suppress(OSError):
             self.packer.stdin.close()
@@ -180,33 +180,33 @@ def thread_model():
 
 def config(key, value):
     if key not in ("file", "archive", "device", "timeout", "pack"):
-        raise RuntimeError(f"unknown parameter {key}")
-    # nbdkit leaves its directory when it goes to the background.
+        raise RuntimeError(f"unknown parameter: {key}")
+    # nbdkit changes its directory when it goes to the background.
     parameters[key] = os.path.abspath(value) if key in ("file", "archive") else value
 
 
 def config_complete():
     global disk, size, timeout
     if "file" not in parameters or "archive" not in parameters:
-        raise RuntimeError("the parameters file and archive are needed")
+        raise RuntimeError("the parameters file and archive are required")
     try:
         timeout = float(parameters["timeout"])
     except ValueError:
         timeout = 0
     if not 0 < timeout < 30:
         raise RuntimeError("timeout must be more than 0 and less than 30 seconds")
-    # In the background, nobody would see that vma-pack refuses it.
+    # In the background, an error message of vma-pack could be missed.
     if os.path.isfile(parameters["archive"]):
-        raise RuntimeError("the archive exists: " + parameters["archive"])
+        raise RuntimeError("the archive already exists: " + parameters["archive"])
     disk = os.open(parameters["file"], os.O_RDWR | os.O_CLOEXEC)
     size = os.fstat(disk).st_size
     if size == 0 or size % SECTOR:
-        raise RuntimeError("the size of the image must be a multiple of 512")
+        raise RuntimeError("the size of the image must be a multiple of 512 bytes, and not 0")
 
 
 def after_fork():
-    # The trigger: no guest is connected yet, so that no write is in flight when the backup begins.
-    # Threads can be started from here on.
+    # The backup begins here: no guest is connected yet, so no write is in flight. From here on, threads
+    # can be started.
     global backup
     backup = Backup()
 
@@ -257,7 +257,7 @@ def write(buf, offset):
 
 def zero(h, count, offset, flags):
     backup.hold(offset, count)
-    # Without this flag (NO_HOLE) the client wants the space to stay allocated.
+    # Without this flag (NO_HOLE), the space must stay allocated.
     mode = PUNCH_HOLE if flags & nbdkit.FLAG_MAY_TRIM else ZERO_RANGE
     if not fallocate(mode, offset, count):
         for place in range(offset, offset + count, 1 << 20):
@@ -281,5 +281,5 @@ KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
 
 
 def fallocate(mode, offset, count):
-    """Makes a range read as zeros; false where the file system cannot do it that way."""
+    """Zeroes a range. Returns false if the file system does not support the mode."""
     return count == 0 or libc.fallocate(disk, KEEP_SIZE | mode, offset, count) == 0

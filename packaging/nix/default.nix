@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# As nixpkgs would take it, but for src, which is the checkout: callPackage ./packaging/nix { }
+# In the form of nixpkgs, except that src is the checkout: callPackage ./packaging/nix { }
 {
   lib,
   bzip2,
@@ -19,7 +19,7 @@
 }:
 
 let
-  # The versions of packaging/pins.json.
+  # The versions in packaging/pins.json.
   dependency =
     repo: tag: hash:
     fetchFromGitHub {
@@ -57,7 +57,7 @@ swift.stdenv.mkDerivation {
     zstd
   ];
 
-  # Package.swift takes packages from this folder where it is there.
+  # Package.swift uses this directory if it exists.
   postPatch = ''
     mkdir -p Dependencies
     ${lib.concatStrings (
@@ -68,7 +68,7 @@ swift.stdenv.mkDerivation {
 
   swiftpmFlags = [ "--product vma-tools" ];
 
-  # The same as scripts/install. The stripping is Nix's.
+  # The same as scripts/install. Nix strips the program.
   installPhase = ''
     runHook preInstall
     program=$(swiftpmBinPath)/vma-tools
