@@ -120,7 +120,9 @@ let package = Package(
     .testTarget(name: "FilterIOTests", dependencies: ["FilterIO", "TestSupport", "VMA"]),
     .target(
       name: "FuzzTargets",
-      dependencies: ["ChangedBlocks", "Decompression", "FilterIO", "MD5", "VMA", argumentParser],
+      dependencies: [
+        "ChangedBlocks", "Decompression", "FilterIO", "MD5", "TapTool", "VMA", argumentParser,
+      ],
       path: "Tests/Fuzz/Targets"),
     .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"]),
     .testTarget(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// A node of QEMU's block graph, as `query-named-block-nodes` lists it.
-struct BlockNode: Decodable {
+package struct BlockNode: Decodable {
   struct Image: Decodable {
     var virtualSize: UInt64
     enum CodingKeys: String, CodingKey { case virtualSize = "virtual-size" }

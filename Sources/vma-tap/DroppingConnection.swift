@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+package import FilterIO
 
 /// A client of the NBD server when there is no worker any more: every write is answered with
 /// success and dropped, so that the guest's own writes, which wait for it, go on.
-final class DroppingConnection {
-  let socket: Descriptor
+package final class DroppingConnection {
+  package let socket: Descriptor
   private var handshake: NBDHandshake
-  private var isOpen = false
   private var input: [UInt8] = []
   private var output: [UInt8]
   /// The request whose data is on its way, and bytes of this data that are.
@@ -22,7 +21,7 @@ final class DroppingConnection {
   /// When the client connected.
   let start = Host.uptime
 
-  init(_ socket: Descriptor, _ exports: [NBDExport]) {
+  package init(_ socket: Descriptor, _ exports: [NBDExport]) {
     self.socket = socket
     handshake = NBDHandshake(exports)
     output = handshake.takeOutput()
@@ -31,22 +30,24 @@ final class DroppingConnection {
   /// Reads and writes what is possible without waiting.
   ///
   /// - Returns: false where the client has gone.
-  func serve(_ buffer: Buffer) -> Bool {
+  package func serve(_ buffer: Buffer) -> Bool {
     do {
-      while let count = try socket.readNow(into: buffer, 0..<buffer.capacity) {
-        guard count > 0 else { return false }
-        guard try take(buffer, count) else { return false }
+      var isThere = true
+      while isThere, let count = try socket.readNow(into: buffer, 0..<buffer.capacity) {
+        isThere = count > 0 && take(buffer, count)
         // One that sends without an end is not the only one.
         if output.count > 1 << 16 || count == buffer.capacity { break }
       }
+      // Valid requests are answered, whatever came after them.
       while !output.isEmpty, let count = try socket.writeNow(output) { output.removeFirst(count) }
-      return true
+      return isThere
     } catch {
       return false
     }
   }
 
-  private func take(_ buffer: Buffer, _ count: Int) throws -> Bool {
+  /// - Returns: false where nothing valid can follow.
+  private func take(_ buffer: Buffer, _ count: Int) -> Bool {
     var start = 0
     while start < count {
       if rest > 0 {
@@ -62,7 +63,12 @@ final class DroppingConnection {
         for index in bytes.indices { input.append(bytes[index]) }
       }
       start += part
-      if input.count == needed, try !takeInput() { return false }
+      guard input.count == needed else { continue }
+      do {
+        guard try takeInput() else { return false }
+      } catch {
+        return false
+      }
     }
     return true
   }

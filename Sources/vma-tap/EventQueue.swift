@@ -2,7 +2,7 @@
 
 import ChangedBlocks
 import FilterIO
-import VMA
+package import VMA
 
 /// Something to report about a disk.
 enum Event: Sendable {
@@ -39,7 +39,7 @@ struct Cluster: Sendable {
 ///
 /// Only where all buffers are in use and the spill file is full, or does not keep up, does a
 /// request wait for room; after `patience` seconds the backup fails and all that comes is dropped.
-final class EventQueue: @unchecked Sendable {
+package final class EventQueue: @unchecked Sendable {
   /// A cluster in the spill file.
   private struct Spilled {
     var slot: Int
@@ -112,7 +112,7 @@ final class EventQueue: @unchecked Sendable {
   ///   - spill: nil where nothing is to be spilled.
   ///   - patience: seconds that a request waits at most.
   ///   - bufferCount: for data that waits; nil for 16 MiB for each disk, and 32 MiB at least.
-  init(
+  package init(
     _ devices: [Device], spill: (any SpillStorage)?, patience: Double, mailbox: Mailbox,
     bufferCount: Int? = nil
   ) throws {

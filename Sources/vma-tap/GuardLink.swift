@@ -4,7 +4,7 @@ import FilterIO
 import SystemPackage
 
 /// What the worker tells the guard, each before it does it: how to end in QEMU what it has begun.
-enum GuardMessage {
+package enum GuardMessage {
   case monitor(path: String)
   /// A disk that is served, in the order of the exports' names.
   case export(size: UInt64)
@@ -13,7 +13,7 @@ enum GuardMessage {
   /// Nothing is left in QEMU, or nothing that the guard could do better.
   case done
 
-  var bytes: [UInt8] {
+  package var bytes: [UInt8] {
     switch self {
     case .monitor(let path): [UInt8(ascii: "M")] + Array(path.utf8)
     case .export(let size): [UInt8(ascii: "E")] + Array(String(size).utf8)
@@ -23,7 +23,7 @@ enum GuardMessage {
     }
   }
 
-  init?(_ bytes: [UInt8]) {
+  package init?(_ bytes: [UInt8]) {
     guard let kind = bytes.first else { return nil }
     let text = String(decoding: bytes.dropFirst(), as: UTF8.self)
     switch kind {

@@ -3,7 +3,7 @@
 import FilterIO
 
 /// What QEMU says about its guest as a whole.
-struct GuestState: Decodable {
+package struct GuestState: Decodable {
   private var status: String
 
   /// Refuses a guest whose disks another QEMU may write to.

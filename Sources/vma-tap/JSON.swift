@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// A value to send to QEMU. What it answers is decoded into types of its own.
-enum JSON: Sendable, Encodable {
+package enum JSON: Sendable, Encodable {
   case string(String)
   case number(Int)
   case bool(Bool)
   case array([JSON])
   case object([String: JSON])
 
-  func encode(to encoder: any Encoder) throws {
+  package func encode(to encoder: any Encoder) throws {
     var container = encoder.singleValueContainer()
     switch self {
     case .string(let value): try container.encode(value)
@@ -23,10 +23,10 @@ enum JSON: Sendable, Encodable {
 extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral,
   ExpressibleByBooleanLiteral, ExpressibleByDictionaryLiteral
 {
-  init(stringLiteral value: String) { self = .string(value) }
-  init(integerLiteral value: Int) { self = .number(value) }
-  init(booleanLiteral value: Bool) { self = .bool(value) }
-  init(dictionaryLiteral elements: (String, JSON)...) {
+  package init(stringLiteral value: String) { self = .string(value) }
+  package init(integerLiteral value: Int) { self = .number(value) }
+  package init(booleanLiteral value: Bool) { self = .bool(value) }
+  package init(dictionaryLiteral elements: (String, JSON)...) {
     self = .object([String: JSON](uniqueKeysWithValues: elements))
   }
 }

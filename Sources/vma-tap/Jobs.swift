@@ -3,8 +3,8 @@
 import FilterIO
 
 /// A job as QEMU lists it.
-struct JobState: Decodable {
-  var id: String
+package struct JobState: Decodable {
+  package var id: String
   var status: String
   var error: String?
   var isConcluded: Bool { status == "concluded" }

@@ -22,11 +22,13 @@ enum Message: Sendable {
 }
 
 /// The messages that wait to be read by one thread.
-final class Mailbox: @unchecked Sendable {
+package final class Mailbox: @unchecked Sendable {
   private let monitor = Monitor()
   private var messages: [Message] = []
   private var isEnding = false
   private var observer: (@Sendable (Message) -> Void)?
+
+  package init() {}
 
   /// Shows each message to `body` before it is posted, in the thread that posts it: the one that
   /// reads them may be waiting for QEMU just then.

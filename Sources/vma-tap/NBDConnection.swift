@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+package import FilterIO
 import VMA
 
 /// One client of the server: the handshake, then requests.
-struct NBDConnection {
+package struct NBDConnection {
   /// The client goes away.
   private struct End: Error {}
 
@@ -19,7 +19,7 @@ struct NBDConnection {
   /// For all that is no data, and for data that is dropped.
   private let scratch: Buffer
 
-  init(
+  package init(
     _ socket: Descriptor, _ targets: [Target], _ queue: EventQueue, _ mailbox: Mailbox,
     _ scratch: Buffer
   ) {
@@ -34,7 +34,7 @@ struct NBDConnection {
   ///
   /// One that opens no export is nobody: another run that looks whether this one lives, or a
   /// stranger. It is let go, and changes nothing.
-  func run() {
+  package func run() {
     guard let target = try? shakeHands() else { return }
     if !target.open() {
       // QEMU has lost its connection; what it repeats now may be younger than it was. Or it is

@@ -4,7 +4,7 @@ import FilterIO
 import VMA
 
 /// What the server offers: a disk that can be written.
-struct NBDExport: Sendable {
+package struct NBDExport: Sendable {
   var name: String
   var size: UInt64
 }

@@ -3,10 +3,10 @@
 import FilterIO
 import Synchronization
 import SystemPackage
-import VMA
+package import VMA
 
 /// A disk as QEMU writes it to us: which of its clusters have come.
-final class Target: Sendable {
+package final class Target: Sendable {
   private struct Seen {
     /// A bit for each cluster.
     var words: [UInt64]
@@ -21,16 +21,16 @@ final class Target: Sendable {
   /// half a megabyte; and as much again may be copies for writes of the guest.
   private static let reach = 2048
 
-  let device: Device
+  package let device: Device
   /// The name of the export.
   let name: String
   /// What QEMU calls the disk, for messages.
   let disk: String
-  let clusterCount: Int
+  package let clusterCount: Int
   private let seen: Mutex<Seen>
   private let hasBeenOpened = Mutex(false)
 
-  var export: NBDExport { NBDExport(name: name, size: device.size) }
+  package var export: NBDExport { NBDExport(name: name, size: device.size) }
 
   /// Takes note that a client has chosen the disk.
   ///
@@ -42,7 +42,7 @@ final class Target: Sendable {
     }
   }
 
-  init(_ device: Device, name: String, disk: String) {
+  package init(_ device: Device, name: String, disk: String) {
     self.device = device
     self.name = name
     self.disk = disk
@@ -53,7 +53,7 @@ final class Target: Sendable {
   }
 
   /// Clusters that have not come yet.
-  var missingCount: Int { seen.withLock { $0.missing } }
+  package var missingCount: Int { seen.withLock { $0.missing } }
 
   /// Bytes of a cluster; the last one may be short.
   func length(ofClusterAt offset: UInt64) -> Int {

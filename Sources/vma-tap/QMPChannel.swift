@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import FilterIO
-import FoundationEssentials
+package import FoundationEssentials
 import SystemPackage
 
 /// What QEMU says when it refuses a command.
-struct QMPError: Error, Decodable, CustomStringConvertible {
+package struct QMPError: Error, Decodable, CustomStringConvertible {
   var kind: String?
   var desc: String
-  var description: String { desc }
+  package var description: String { desc }
   var isUnknownCommand: Bool { kind == "CommandNotFound" }
 
   enum CodingKeys: String, CodingKey {
@@ -18,17 +18,17 @@ struct QMPError: Error, Decodable, CustomStringConvertible {
 }
 
 /// The connection to the monitor is of no use any more.
-struct QMPLost: Error, CustomStringConvertible {
-  var description: String
+package struct QMPLost: Error, CustomStringConvertible {
+  package var description: String
 }
 
 /// What a command returned.
-struct QMPReply<Value: Decodable>: Decodable {
+package struct QMPReply<Value: Decodable>: Decodable {
   var `return`: Value
 }
 
 extension QMPReply {
-  static func value(of answer: Data, _ type: Value.Type) throws -> Value {
+  package static func value(of answer: Data, _ type: Value.Type) throws -> Value {
     do {
       return try JSONDecoder().decode(QMPReply.self, from: answer).return
     } catch is DecodingError {
@@ -38,8 +38,8 @@ extension QMPReply {
 }
 
 /// A message of the monitor.
-struct QMPMessage {
-  enum Kind {
+package struct QMPMessage {
+  package enum Kind {
     case greeting
     case event(String, reason: String?)
     /// - Parameter id: nil where the answer is not to a command of ours.
@@ -77,12 +77,12 @@ struct QMPMessage {
     }
   }
 
-  var kind: Kind
+  package var kind: Kind
   /// All of the message.
-  var data: Data
+  package var data: Data
 
   /// - Throws: `QMPLost` where it is none.
-  init(_ data: Data) throws {
+  package init(_ data: Data) throws {
     self.data = data
     do {
       let envelope = try JSONDecoder().decode(Envelope.self, from: data)
@@ -101,7 +101,7 @@ struct QMPMessage {
 }
 
 /// A connection to a QMP monitor that never waits: for one thread.
-struct QMPChannel {
+package struct QMPChannel {
   private static let chunk = 1 << 16
 
   let socket: Descriptor
@@ -135,7 +135,7 @@ struct QMPChannel {
   }
 
   /// The bytes of a command.
-  static func command(_ name: String, _ arguments: JSON?, id: Int) throws -> [UInt8] {
+  package static func command(_ name: String, _ arguments: JSON?, id: Int) throws -> [UInt8] {
     var request: [String: JSON] = ["execute": .string(name), "id": .number(id)]
     request["arguments"] = arguments
     return try Array(JSONEncoder().encode(JSON.object(request))) + [0x0a]
@@ -164,7 +164,7 @@ struct QMPChannel {
 }
 
 /// Finds JSON objects in bytes, which may be spread over lines, as QEMU's `pretty=on` does.
-struct JSONSplitter {
+package struct JSONSplitter {
   /// The longest object that QEMU sends is its schema, of about 200 KB, or the list of its nodes.
   static let limit = 64 << 20
   /// What the decoder takes.
@@ -179,7 +179,9 @@ struct JSONSplitter {
   private var isInString = false
   private var isEscaped = false
 
-  mutating func append(_ new: Span<UInt8>) {
+  package init() {}
+
+  package mutating func append(_ new: Span<UInt8>) {
     bytes.removeSubrange(..<start)
     scanned -= start
     start = 0
@@ -190,7 +192,7 @@ struct JSONSplitter {
   /// The next object that is complete.
   ///
   /// - Throws: `QMPLost` where something else comes, or no end within the limit.
-  mutating func next() throws -> Data? {
+  package mutating func next() throws -> Data? {
     while scanned < bytes.count {
       let byte = bytes[scanned]
       scanned += 1

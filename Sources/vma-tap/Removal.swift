@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FoundationEssentials
+package import FoundationEssentials
 
 /// Removes the jobs and the nodes of one run from QEMU, one command after the other.
 ///
 /// It does no input and output of its own: its user executes each command and hands the answer
 /// over. No command asks for more than the jobs, so that a QEMU with long backing chains, which
 /// needs seconds to list its nodes, is not kept from running its guest.
-struct Removal {
-  enum Step {
+package struct Removal {
+  package enum Step {
     case execute(String, JSON?)
     /// Something is on its way; the next step comes this much later.
     case wait(milliseconds: UInt32)
@@ -33,13 +33,13 @@ struct Removal {
   private var delay: UInt32 = 1
   private var failureCount = 0
 
-  init(jobs: [String], nodes: [String]) {
+  package init(jobs: [String], nodes: [String]) {
     self.jobs = Set(jobs)
     self.nodes = nodes
   }
 
   /// What to do next; the answer to a command goes to `receive`.
-  mutating func next() -> Step {
+  package mutating func next() -> Step {
     if let command = commands.popLast() {
       question = .job
       return .execute(command.name, ["id": .string(command.job)])
@@ -68,7 +68,7 @@ struct Removal {
   private static let patience = 5
 
   /// - Throws: where the answer is not what the command returns.
-  mutating func receive(_ answer: Result<Data, QMPError>) throws {
+  package mutating func receive(_ answer: Result<Data, QMPError>) throws {
     switch question {
     case .listing:
       let states = try QMPReply.value(of: answer.get(), [JobState].self)

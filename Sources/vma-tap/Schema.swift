@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What `query-qmp-schema` says about the arguments of commands.
-struct Schema: Decodable {
+package struct Schema: Decodable {
   private struct Entry: Decodable {
     /// The members of alternate types have no name.
     struct Member: Decodable { var name: String? }
@@ -22,12 +22,12 @@ struct Schema: Decodable {
     self = try client.execute("query-qmp-schema", returning: Schema.self)
   }
 
-  init(from decoder: any Decoder) throws {
+  package init(from decoder: any Decoder) throws {
     entries = try [Entry](from: decoder)
   }
 
   /// Whether a command knows an argument. Types have numbers for names, commands their own.
-  func has(_ argument: String, in command: String) -> Bool {
+  package func has(_ argument: String, in command: String) -> Bool {
     guard let type = entries.first(where: { $0.name == command })?.argType,
       let members = entries.first(where: { $0.name == type })?.members
     else { return false }

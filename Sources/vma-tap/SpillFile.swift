@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+package import FilterIO
 import VMA
 
 /// Where clusters wait that memory has no room for: slots of one cluster each.
-protocol SpillStorage: Sendable {
+package protocol SpillStorage: Sendable {
   /// For messages: `spill file in /var/tmp`.
   var name: String { get }
   /// Bytes that may be in it.

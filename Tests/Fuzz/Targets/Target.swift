@@ -11,7 +11,9 @@ public struct Target: Sendable {
   /// - Throws: `Violation`. Inputs that are refused are no violation.
   public var run: @Sendable ([UInt8]) throws -> Void
 
-  public static let all = [header, extents, archive, events, decompression, config, options]
+  public static let all = [
+    header, extents, archive, events, decompression, config, options, qmp, nbd,
+  ]
 
   public static func named(_ name: String) -> Target? { all.first { $0.name == name } }
 }
