@@ -42,8 +42,7 @@ let programs = [
 let package = Package(
   name: "vma-tools",
   products: [
-    .library(name: "VMA", targets: ["VMA"]),
-    .library(name: "MD5", targets: ["MD5"]),
+    .library(name: "VMA", targets: ["VMA"])
   ] + programs.map { .executable(name: $0.key, targets: [$0.key]) },
   dependencies: [
     dependency("swift-argument-parser", from: "1.8.2"),
@@ -70,74 +69,97 @@ let package = Package(
 
     .target(name: "ChangedBlocks", swiftSettings: settings),
     .target(name: "VMA", swiftSettings: settings),
-    .target(name: "MD5", dependencies: ["CMD5", "VMA"], swiftSettings: settings),
+    .target(name: "System", dependencies: ["CLinux", system], swiftSettings: settings),
+    .target(name: "Files", dependencies: ["System", system], swiftSettings: settings),
+    .target(name: "NBD", dependencies: ["CNBD", "System", system], swiftSettings: settings),
     .target(
-      name: "FilterIO",
+      name: "Compression",
       dependencies: [
-        "CLinux", "CToolsVersion", "MD5", "VMA", system, argumentParser,
-        .product(name: "HeapModule", package: "swift-collections"),
+        "CBzip2", "CLZ4", "CLzma", "CZlib", "CZstd", "Files", "System", system,
       ],
       swiftSettings: settings),
     .target(
-      name: "NBD", dependencies: ["CNBD", "FilterIO", "VMA", system], swiftSettings: settings),
-    .target(name: "Zstd", dependencies: ["CZstd", "FilterIO"], swiftSettings: settings),
-    .target(
-      name: "Decompression",
-      dependencies: ["CBzip2", "CLZ4", "CLzma", "CZlib", "CZstd", "FilterIO", "VMA"],
+      name: "Disks", dependencies: ["Compression", "Files", "NBD", "System", "VMA", system],
       swiftSettings: settings),
-    .target(name: "TarWriter", dependencies: ["CArchive", "FilterIO"], swiftSettings: settings),
+    .target(
+      name: "Archives",
+      dependencies: [
+        "CMD5", "Compression", "Disks", "Files", "System", "VMA", system,
+        .product(name: "HeapModule", package: "swift-collections"),
+      ],
+      swiftSettings: settings),
+    .target(name: "Tar", dependencies: ["CArchive", "System"], swiftSettings: settings),
+    .target(
+      name: "Command",
+      dependencies: ["CToolsVersion", "Files", "System", "VMA", argumentParser, system],
+      swiftSettings: settings),
 
     .target(
       name: "PackTool",
       dependencies: [
-        "ChangedBlocks", "FilterIO", "MD5", "NBD", "VMA", "Zstd", argumentParser, system,
+        "Archives", "ChangedBlocks", "Command", "Compression", "Disks", "Files", "System", "VMA",
+        argumentParser, system,
       ],
       path: "Sources/vma-pack",
       swiftSettings: settings),
     .target(
       name: "UnpackTool",
-      dependencies: ["Decompression", "FilterIO", "NBD", "VMA", argumentParser],
+      dependencies: [
+        "Archives", "Command", "Compression", "Disks", "Files", "NBD", "System", "VMA",
+        argumentParser,
+      ],
       path: "Sources/vma-unpack",
       swiftSettings: settings),
     .target(
       name: "CatTool",
-      dependencies: ["Decompression", "FilterIO", "VMA", argumentParser],
+      dependencies: [
+        "Archives", "Command", "Compression", "Disks", "Files", "System", "VMA", argumentParser,
+      ],
       path: "Sources/vma-cat",
       swiftSettings: settings),
     .target(
       name: "ToTarTool",
-      dependencies: ["Decompression", "FilterIO", "TarWriter", "VMA", argumentParser],
+      dependencies: [
+        "Archives", "Command", "Compression", "Disks", "Files", "System", "Tar", "VMA",
+        argumentParser,
+      ],
       path: "Sources/vma-to-tar",
       swiftSettings: settings),
     .target(
       name: "TapTool",
-      dependencies: ["ChangedBlocks", "FilterIO", "VMA", argumentParser, system],
+      dependencies: [
+        "ChangedBlocks", "Command", "Files", "System", "VMA", argumentParser, system,
+      ],
       path: "Sources/vma-tap",
       swiftSettings: settings),
 
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
-    .testTarget(name: "VMATests", dependencies: ["MD5", "TestSupport", "VMA"]),
-    .testTarget(name: "FilterIOTests", dependencies: ["FilterIO", "TestSupport", "VMA"]),
+    .testTarget(name: "VMATests", dependencies: ["Archives", "TestSupport", "VMA"]),
+    .testTarget(name: "FilesTests", dependencies: ["Files", "System", "TestSupport", system]),
+    .testTarget(
+      name: "CompressionTests", dependencies: ["Compression", "System", "TestSupport"]),
+    .testTarget(
+      name: "ArchivesTests",
+      dependencies: ["Archives", "Disks", "System", "TestSupport", "VMA"]),
+    .testTarget(
+      name: "CommandTests",
+      dependencies: [
+        "CatTool", "Command", "PackTool", "System", "TapTool", "TestSupport", "ToTarTool",
+        "UnpackTool", argumentParser,
+      ]),
     .target(
       name: "FuzzTargets",
       dependencies: [
-        "ChangedBlocks", "Decompression", "FilterIO", "MD5", "TapTool", "VMA", argumentParser,
+        "Archives", "ChangedBlocks", "Command", "Compression", "System", "TapTool", "VMA",
+        argumentParser,
       ],
       path: "Tests/Fuzz/Targets"),
     .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"]),
     .testTarget(
-      name: "DecompressionTests", dependencies: ["Decompression", "FilterIO", "TestSupport"]),
-    .testTarget(
-      name: "OptionTests",
-      dependencies: [
-        "CatTool", "FilterIO", "PackTool", "TapTool", "TestSupport", "ToTarTool", "UnpackTool",
-        argumentParser,
-      ]),
-    .testTarget(
       name: "NBDTests", dependencies: ["TestSupport", "vma-pack", "vma-unpack", "vma-cat"]),
     .testTarget(
       name: "PackTests",
-      dependencies: ["ChangedBlocks", "FilterIO", "PackTool", "TestSupport", "VMA"]),
+      dependencies: ["Archives", "ChangedBlocks", "PackTool", "System", "TestSupport", "VMA"]),
     .testTarget(
       name: "ToolTests",
       dependencies: [
@@ -145,7 +167,7 @@ let package = Package(
       ],
       exclude: ["Golden"]),
     .testTarget(
-      name: "QueueTests", dependencies: ["FilterIO", "TapTool", "TestSupport", "VMA"]),
+      name: "QueueTests", dependencies: ["System", "TapTool", "TestSupport", "VMA"]),
     .testTarget(
       name: "TapTests",
       dependencies: ["TapTool", "TestSupport", "vma-pack", "vma-tap", "vma-unpack"],
@@ -156,7 +178,7 @@ let package = Package(
   ]
     + programs.map { name, tools in
       .executableTarget(
-        name: name, dependencies: ["FilterIO"] + tools.map { .target(name: $0) },
+        name: name, dependencies: ["Command"] + tools.map { .target(name: $0) },
         path: "Sources/programs/" + name, swiftSettings: settings)
     },
   swiftLanguageModes: [.v6]

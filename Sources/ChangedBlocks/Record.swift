@@ -8,33 +8,33 @@
 /// ```
 ///
 /// All integers are big-endian. An abort may come anywhere.
-public enum StreamFormat {
+package enum StreamFormat {
   /// Bytes of the header of a record.
-  public static let headerSize = 32
+  package static let headerSize = 32
   /// The most bytes of payload behind a header, and the longest range of an announced write.
-  public static let maximumPayload = 16 << 20
+  package static let maximumPayload = 16 << 20
   /// Sizes, offsets and lengths are multiples of this.
-  public static let sectorSize = 512
-  public static let maximumConfigCount = 255
+  package static let sectorSize = 512
+  package static let maximumConfigCount = 255
   /// Bytes of the content of a config.
-  public static let maximumConfigSize = 65535
+  package static let maximumConfigSize = 65535
   /// Bytes of the name of a device or config.
-  public static let nameSizes = 1...65534
+  package static let nameSizes = 1...65534
   /// The largest device, in bytes: an archive can hold no larger one.
-  public static let maximumDeviceSize: UInt64 = 1 << 48
+  package static let maximumDeviceSize: UInt64 = 1 << 48
   /// Bytes of an answer or a completion message.
-  public static let answerSize = 8
+  package static let answerSize = 8
   /// The records that a producer may have unanswered.
-  public static let maximumUnanswered = 256
+  package static let maximumUnanswered = 256
   /// What stands in the second half of a completion message.
-  public static let completionMark: UInt32 = .max
+  package static let completionMark: UInt32 = .max
 
   static let magic: UInt32 = 0x4342_4531  // "CBE1"
 }
 
 /// The header of a record of the stream.
-public struct Record: Hashable, Sendable {
-  public enum Kind: UInt8, Hashable, Sendable, CaseIterable {
+package struct Record: Hashable, Sendable {
+  package enum Kind: UInt8, Hashable, Sendable, CaseIterable {
     /// `C`, a configuration file: name, NUL, content.
     case config = 0x43
     /// `D`, a device: its size is the length, its name the payload.
@@ -57,21 +57,21 @@ public struct Record: Hashable, Sendable {
     case abort = 0x58
   }
 
-  public var kind: Kind
+  package var kind: Kind
   /// 1…254, the id of the device in the archive; 0 where the record is about the whole stream.
-  public var device: UInt8
+  package var device: UInt8
   /// Whether a guest write was the cause; on `oldData`, `zeros` and `write` only.
-  public var isCausedByGuest: Bool
+  package var isCausedByGuest: Bool
   /// Bytes into the device.
-  public var offset: UInt64
+  package var offset: UInt64
   /// Bytes of the device that the record is about.
-  public var length: UInt64
+  package var length: UInt64
   /// Bytes behind the header.
-  public var payloadSize: Int
+  package var payloadSize: Int
   /// Counts the records from 0, wrapping.
-  public var sequence: UInt32
+  package var sequence: UInt32
 
-  public init(
+  package init(
     _ kind: Kind, device: UInt8 = 0, isCausedByGuest: Bool = false, offset: UInt64 = 0,
     length: UInt64 = 0, payloadSize: Int = 0, sequence: UInt32
   ) {
@@ -88,7 +88,7 @@ public struct Record: Hashable, Sendable {
   /// size of the payload.
   ///
   /// - Parameter bytes: 32 bytes.
-  public init(parsing bytes: Span<UInt8>) throws(StreamFault) {
+  package init(parsing bytes: Span<UInt8>) throws(StreamFault) {
     guard bytes.count == StreamFormat.headerSize else { throw .torn }
     func load<Value: FixedWidthInteger & UnsignedInteger>(_ offset: Int) -> Value {
       (0..<Value.bitWidth / 8).reduce(0) { $0 << 8 | Value(bytes[offset + $1]) }
@@ -110,7 +110,7 @@ public struct Record: Hashable, Sendable {
   }
 
   /// The 32 bytes of the header.
-  public var bytes: [UInt8] {
+  package var bytes: [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(StreamFormat.headerSize)
     func append(_ value: some FixedWidthInteger & UnsignedInteger) {
@@ -131,14 +131,14 @@ public struct Record: Hashable, Sendable {
 }
 
 /// A message to the producer.
-public enum Answer: Hashable, Sendable {
+package enum Answer: Hashable, Sendable {
   /// What the record with this sequence number is about is safe: the write may go on.
   case safe(sequence: UInt32)
   /// All of the device is in the archive: its writes need not be announced any more.
   case complete(device: UInt8)
 
   /// 8 bytes.
-  public var bytes: [UInt8] {
+  package var bytes: [UInt8] {
     let (first, second): (UInt32, UInt32) =
       switch self {
       case .safe(let sequence): (sequence, 0)

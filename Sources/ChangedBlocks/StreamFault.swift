@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What is wrong with a stream of changed blocks.
-public enum StreamFault: Error, Hashable, Sendable, CustomStringConvertible {
+package enum StreamFault: Error, Hashable, Sendable, CustomStringConvertible {
   case torn
   case magic
   case unknownKind(UInt8)
@@ -28,7 +28,7 @@ public enum StreamFault: Error, Hashable, Sendable, CustomStringConvertible {
   case aborted([UInt8])
   case gap(name: [UInt8], byte: UInt64)
 
-  public var description: String {
+  package var description: String {
     switch self {
     case .torn: "the stream is cut"
     case .magic: "no record starts here"
@@ -77,5 +77,5 @@ private func quoted(_ text: [UInt8]) -> String {
 
 extension Record.Kind {
   /// The letter of the type in the stream.
-  public var letter: Character { Character(UnicodeScalar(rawValue)) }
+  package var letter: Character { Character(UnicodeScalar(rawValue)) }
 }

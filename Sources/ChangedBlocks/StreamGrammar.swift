@@ -4,47 +4,47 @@
 ///
 /// Hand it each header (`accept`) and, of the records that declare something, the payload
 /// (`declare`). It checks numbers, order, names and ranges; what the bytes mean is for others.
-public struct StreamGrammar: Sendable {
-  public struct Config: Hashable, Sendable {
-    public var name: [UInt8]
-    public var content: [UInt8]
+package struct StreamGrammar: Sendable {
+  package struct Config: Hashable, Sendable {
+    package var name: [UInt8]
+    package var content: [UInt8]
   }
 
-  public struct Device: Hashable, Sendable {
-    public var id: UInt8
-    public var name: [UInt8]
+  package struct Device: Hashable, Sendable {
+    package var id: UInt8
+    package var name: [UInt8]
     /// Bytes.
-    public var size: UInt64
-    public var isFinished = false
+    package var size: UInt64
+    package var isFinished = false
     /// Whether it is the state of the machine, which is told by `state` records alone.
-    public var isState: Bool { name == Array("vmstate".utf8) }
+    package var isState: Bool { name == Array("vmstate".utf8) }
   }
 
   private enum Phase {
     case declaring, telling, ended
   }
 
-  public private(set) var configs: [Config] = []
+  package private(set) var configs: [Config] = []
   /// In the order in which they were declared.
-  public private(set) var devices: [Device] = []
+  package private(set) var devices: [Device] = []
   /// Seconds since 1970 of the instant, once `begin` has come with a time.
-  public private(set) var time: Int64?
+  package private(set) var time: Int64?
   /// Records that were accepted.
-  public private(set) var recordCount: UInt64 = 0
+  package private(set) var recordCount: UInt64 = 0
   private var phase = Phase.declaring
   /// For each id the index in `devices`.
   private var index: [UInt8: Int] = [:]
 
-  public init() {}
+  package init() {}
 
   /// Whether `begin` has come, after which nothing more is declared.
-  public var hasBegun: Bool { phase != .declaring }
-  public var hasEnded: Bool { phase == .ended }
+  package var hasBegun: Bool { phase != .declaring }
+  package var hasEnded: Bool { phase == .ended }
 
-  public func device(_ id: UInt8) -> Device? { index[id].map { devices[$0] } }
+  package func device(_ id: UInt8) -> Device? { index[id].map { devices[$0] } }
 
   /// Takes the next record.
-  public mutating func accept(_ record: Record) throws(StreamFault) {
+  package mutating func accept(_ record: Record) throws(StreamFault) {
     guard phase != .ended else { throw .behindEnd }
     let expected = UInt32(truncatingIfNeeded: recordCount)
     guard record.sequence == expected else {
@@ -71,7 +71,7 @@ public struct StreamGrammar: Sendable {
   }
 
   /// Takes the payload of a `config`, `device` or `abort` record that was accepted.
-  public mutating func declare(_ record: Record, _ payload: [UInt8]) throws(StreamFault) {
+  package mutating func declare(_ record: Record, _ payload: [UInt8]) throws(StreamFault) {
     switch record.kind {
     case .config:
       guard let end = payload.firstIndex(of: 0), StreamFormat.nameSizes.contains(end),

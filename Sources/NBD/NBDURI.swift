@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import FilterIO
-internal import SystemPackage
+import System
+import SystemPackage
 
 /// The URIs of NBD exports, as far as they must be told from paths and from each other.
-public enum NBDURI {
+package enum NBDURI {
   private static let schemes: Set = [
     "nbd", "nbds", "nbd+unix", "nbds+unix", "nbd+vsock", "nbds+vsock",
   ]
 
   /// Whether this is meant as a URI and not as a path; libnbd finds out whether it is a sound one.
-  public static func matches(_ text: String) -> Bool {
+  package static func matches(_ text: String) -> Bool {
     guard let end = text.firstRange(of: "://") else { return false }
     return schemes.contains(String(text[..<end.lowerBound]))
   }
 
   /// The same text for all usual ways to name one export.
-  static func key(_ uri: String) -> String {
+  package static func key(_ uri: String) -> String {
     let parts = uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
     let place = parts[0].firstRange(of: "://").map { parts[0][$0.upperBound...] } ?? parts[0]
     let slash = place.firstIndex(of: "/") ?? place.endIndex

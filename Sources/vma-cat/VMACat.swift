@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Archives
 import ArgumentParser
-import Decompression
-import FilterIO
+import Command
+import Compression
+import Disks
+import Files
+import System
 import VMA
 
 struct VMACat: Filter {
@@ -39,7 +43,7 @@ struct VMACat: Filter {
 
   @Argument(
     help: "A drive or configuration file (default: the only drive).",
-    completion: .members(withConfigs: true) { try Input.header(of: $0) })
+    completion: .members(withConfigs: true) { try ArchiveHeader(ofFile: $0) })
   var member: String?
 
   func filter() throws {

@@ -1,18 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Archives
 import ChangedBlocks
-import FilterIO
+import System
 import VMA
-
-/// A disk that is copied while a guest may write to it.
-protocol CopySource: AnyObject {
-  /// The first range of data at or after `offset`, in bytes of the disk; nil if only a hole is left.
-  func data(from offset: UInt64) throws -> Range<UInt64>?
-  /// Reads bytes of the disk; behind its end there are zeros.
-  func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws
-}
-
-extension DiskSource: CopySource {}
 
 /// Copy-before-write: makes, from what a producer tells and from the disks themselves, an archive
 /// of all disks as they were at one instant.

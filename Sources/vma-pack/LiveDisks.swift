@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Archives
 import ChangedBlocks
-import FilterIO
+import Command
+import Disks
+import Files
+import System
 import VMA
 
 /// A descriptor as the source of an event stream.
@@ -77,7 +81,7 @@ final class LiveDisks: @unchecked Sendable {
       }
       let source = try DiskSource(
         operand.path, declaredSize: nil, multiple: UInt64(Format.sectorSize), pads: false,
-        isLive: true)
+        isLive: true, warn: Console.warn)
       guard source.size == device.size else {
         throw Failure(
           .badData,

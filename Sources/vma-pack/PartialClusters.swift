@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ChangedBlocks
-import FilterIO
+import Files
+import System
 import VMA
 
 /// Clusters of which only some sectors were told so far: a few in memory, the rest in an unlinked

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Archives
 import ArgumentParser
-import FilterIO
-import MD5
+import Command
+import Compression
+import Disks
+import Files
+import System
 import SystemPackage
 import VMA
-import Zstd
 
 struct VMAPack: Filter {
   static let configuration = CommandConfiguration(
@@ -241,7 +244,7 @@ struct VMAPack: Filter {
       let source = try DiskSource(
         operand.path, declaredSize: sizes[operand.name],
         multiple: UInt64(isVMState ? Format.clusterSize : Format.sectorSize),
-        pads: pad || isVMState)
+        pads: pad || isVMState, warn: Console.warn)
       return (Device(id: UInt8(index + 1), name: name, size: source.size), source)
     }
   }
@@ -266,47 +269,5 @@ struct VMAPack: Filter {
       }
     }
     return configs
-  }
-}
-
-/// The archive on its way out, compressed or not.
-private final class PackedStream {
-  private let output: Output
-  private let compressor: ZstdCompressor?
-  private var written: UInt64 = 0
-
-  init(_ output: Output, zstd: (level: Int, threads: Int)?) throws {
-    self.output = output
-    compressor = try zstd.map {
-      try ZstdCompressor(level: $0.level, threads: $0.threads, output: output.descriptor)
-    }
-  }
-
-  /// Bytes that went out.
-  var byteCount: UInt64 { compressor?.byteCount ?? written }
-
-  func write(header: [UInt8]) throws {
-    if let compressor {
-      let buffer = try Buffer(capacity: header.count)
-      buffer.copy(header, to: 0)
-      try compressor.write(buffer, 0..<header.count)
-      try compressor.flush()
-    } else {
-      try output.descriptor.write(header)
-      written += UInt64(header.count)
-    }
-  }
-
-  func write(_ extent: PackedExtent) throws {
-    if let compressor {
-      for range in extent.ranges { try compressor.write(extent.buffer, range) }
-    } else {
-      try output.descriptor.write(extent.buffer, extent.ranges)
-      written += UInt64(extent.byteCount)
-    }
-  }
-
-  func finish() throws {
-    try compressor?.finish()
   }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import Command
 import Synchronization
+import System
 import SystemPackage
 import VMA
 

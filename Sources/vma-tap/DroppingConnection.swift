@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import FilterIO
+package import System
 
 /// A client of the NBD server when there is no worker any more: every write is answered with
 /// success and dropped, so that the guest's own writes, which wait for it, go on.

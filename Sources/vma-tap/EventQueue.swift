@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ChangedBlocks
-import FilterIO
+import System
 package import VMA
 
 /// Something to report about a disk.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ChangedBlocks
-import FilterIO
+import System
 import VMA
 
 /// Writes the event stream: its head, what comes out of the queue, and the end or the abort.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import Command
+import Files
+import System
 import SystemPackage
 
 /// The first of the two processes of a backup: it survives the other one.
@@ -73,7 +75,7 @@ final class Guard {
     process.directory.remove()
     if let failure { throw failure }
     switch end {
-    case .exit(let status): Host.exit(status)
+    case .exit(let status): Console.exit(status)
     case .signal(let signal): Signals.die(of: signal)
     }
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import Command
+import System
 import SystemPackage
 
 /// What the worker tells the guard, each before it does it: how to end in QEMU what it has begun.

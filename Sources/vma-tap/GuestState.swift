@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import System
 
 /// What QEMU says about its guest as a whole.
 package struct GuestState: Decodable {

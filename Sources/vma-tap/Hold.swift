@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import System
 
 /// How long a guest write may have been held behind the request that one connection is serving.
 ///

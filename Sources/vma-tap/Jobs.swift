@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import System
 
 /// A job as QEMU lists it.
 package struct JobState: Decodable {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import System
 
 /// What the threads of a run tell the one that decides.
 enum Message: Sendable {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import FilterIO
+package import System
 import VMA
 
 /// One client of the server: the handshake, then requests.

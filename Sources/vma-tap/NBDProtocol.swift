@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
 import VMA
 
 /// What the server offers: a disk that can be written.

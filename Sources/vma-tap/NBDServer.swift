@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import Files
 import Synchronization
+import System
 import SystemPackage
 package import VMA
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import Command
+import Files
+import System
 import SystemPackage
 
 /// What other runs of vma-tap have in QEMU: backups that are made just now, and what killed runs

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import System
 
 /// The clusters of a disk that are zeros and still to be reported: a bit for each of them, so that
 /// they take no room however many there are.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
 package import FoundationEssentials
+import System
 import SystemPackage
 
 /// What QEMU says when it refuses a command.

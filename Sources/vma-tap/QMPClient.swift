@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
 import FoundationEssentials
+import System
 import SystemPackage
 
 /// A connection to the QMP monitor of QEMU: commands one at a time, events to the mailbox.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import System
 import SystemPackage
 
 /// Ends in QEMU what a worker that has died has begun, without ever waiting: the same thread answers

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import FilterIO
+import Files
+package import System
 import VMA
 
 /// Where clusters wait that memory has no room for: slots of one cluster each.

@@ -2,7 +2,8 @@
 
 import ArgumentParser
 import ChangedBlocks
-import FilterIO
+import Command
+import System
 import VMA
 
 struct VMATap: Filter {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import Archives
 
 /// The regions of a disk that a sparse tar member tells apart, at most so many: beyond that the
 /// smallest holes become data, the first of them first, so that the same disk always gives the same

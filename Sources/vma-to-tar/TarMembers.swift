@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import Archives
+import Command
+import System
 import VMA
 
 /// The members of the tar in their order: configs, disks, the state of the machine.

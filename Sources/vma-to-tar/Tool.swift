@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import FilterIO
+package import Command
 
 /// The tool as the programs `vma-to-tar` and `vma-tools` run it.
 package let toTarTool: any Filter.Type = VMAToTar.self

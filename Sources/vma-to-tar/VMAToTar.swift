@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import ArgumentParser
-import Decompression
-import FilterIO
-public import TarWriter
+import Archives
+import ArgumentParser
+import Command
+import Compression
+import Files
+import System
+import Tar
 import VMA
 
 extension TarFormat: ExpressibleByArgument {}
@@ -33,7 +36,7 @@ struct VMAToTar: Filter {
   @Option(
     name: [.customShort("d", allowingJoined: true), .long],
     help: ArgumentHelp("Convert only this drive.", valueName: "drive"),
-    completion: .members(withConfigs: false) { try Input.header(of: $0) })
+    completion: .members(withConfigs: false) { try ArchiveHeader(ofFile: $0) })
   var drive: [String] = []
 
   @Option(

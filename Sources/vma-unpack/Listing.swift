@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import Command
 import FoundationEssentials
+import System
 import VMA
 
 /// What the header of an archive says, for people and for programs.

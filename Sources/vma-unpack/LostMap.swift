@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import Archives
+import System
 import VMA
 
 /// What of a disk could be restored, as a mapfile of GNU ddrescue. A torn disk can have millions of

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Decompression
-import FilterIO
+import Archives
+import Command
+import Compression
+import Disks
+import Files
 import NBD
+import System
 import VMA
 
 /// Writes the members of an archive where they belong, each piece of a disk straight to its place.
@@ -115,11 +119,11 @@ final class Restore {
 
     guard !unmapped.isEmpty || !selectedConfigs.isEmpty else { return }
     let directory = try OutputDirectory(options.directory)
-    for name in names + partialNames { try directory.check(name, replaces: options.force) }
+    for name in names + partialNames { try directory.check(name.path, replaces: options.force) }
     for device in unmapped {
       let name = isProven ? OutputName(device) : salvageNames.partial[device.id]
       guard let name else { continue }
-      let file = try directory.file(name, replaces: options.force)
+      let file = try directory.file(name.path, replaces: options.force)
       files[device.id] = file
       // What a damaged header claims is no reason to give up the other disks.
       let isSure = !device.isVMState && !options.salvage
@@ -127,7 +131,7 @@ final class Restore {
     }
     let configNames = isProven ? selectedConfigs.map(OutputName.init) : salvageNames.configs
     for (config, name) in zip(selectedConfigs, configNames) {
-      let file = try directory.file(name, replaces: options.force)
+      let file = try directory.file(name.path, replaces: options.force)
       try file.descriptor.write(config.data)
       configs.append(file)
     }

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Decompression
-import FilterIO
+import Archives
+import Command
+import Compression
+import Disks
+import Files
+import System
 import VMA
 
 /// `--salvage`: all that can be had of a damaged archive, and the truth about the rest.
@@ -12,7 +16,7 @@ extension Restore {
     let directory = try options.lost.map { try OutputDirectory($0) }
     var mapFiles: [UInt8: PendingFile] = [:]
     for (device, name) in salvageNames.map {
-      mapFiles[device] = try directory?.file(name, replaces: options.force)
+      mapFiles[device] = try directory?.file(name.path, replaces: options.force)
     }
 
     try copy(salvager)

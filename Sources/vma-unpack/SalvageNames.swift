@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import Archives
 import VMA
 
 /// The names of all that a salvage may leave. A name that plain unpacking can give is never refused

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Archives
 import ArgumentParser
-import Decompression
-import FilterIO
+import Command
+import Compression
+import System
 import VMA
 
 struct VMAUnpack: Filter {
@@ -31,7 +33,7 @@ struct VMAUnpack: Filter {
   @Option(
     name: [.customShort("d", allowingJoined: true), .long],
     help: ArgumentHelp("Restore only this drive.", valueName: "drive"),
-    completion: .members(withConfigs: false) { try Input.header(of: $0) })
+    completion: .members(withConfigs: false) { try ArchiveHeader(ofFile: $0) })
   var drive: [String] = []
 
   @Option(

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Archives
 import ChangedBlocks
-import FilterIO
 import Glibc
 import Synchronization
+import System
 import TestSupport
 import Testing
 import VMA
@@ -324,7 +325,7 @@ private final class Collector: @unchecked Sendable {
     let collector = Collector(queue, devices)
     let ending = Channel<Void>()
     if let pause {
-      _ = try FilterIO.Thread { ending.finish(Result { try collector.run(pause: pause) }) }
+      _ = try System.Thread { ending.finish(Result { try collector.run(pause: pause) }) }
     }
     // On this thread: the world is not made for more than one.
     let result = Result { try engine.run() }

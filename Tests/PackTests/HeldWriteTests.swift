@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Archives
 import ChangedBlocks
-import FilterIO
+import System
 import Testing
 import VMA
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
 import Synchronization
+import System
 import VMA
 
 @testable import TapTool

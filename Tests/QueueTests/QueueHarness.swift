@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
 import Foundation
 import Synchronization
+import System
 import TestSupport
 import Testing
 import VMA
@@ -30,7 +30,7 @@ final class QueueHarness: Sendable {
   /// Closed while the reader stands still.
   let gate = Gate()
   private let seen = Mutex(Seen())
-  private let reader = Mutex<FilterIO.Thread?>(nil)
+  private let reader = Mutex<System.Thread?>(nil)
 
   /// - Parameter clusterCounts: of each device, the last one of 512 bytes.
   init(
@@ -53,7 +53,7 @@ final class QueueHarness: Sendable {
   ///   - count: clusters at a time, fewer than memory holds.
   ///   - pause: called before each batch.
   func read(atMost count: Int = 4, pause: @escaping @Sendable () -> Void = {}) throws {
-    let thread = try FilterIO.Thread { [self] in
+    let thread = try System.Thread { [self] in
       do {
         while let batch = try queue.next(atMost: count) {
           gate.pass()
@@ -157,7 +157,7 @@ final class QueueHarness: Sendable {
   ) throws -> (longest: Double, all: Bool) {
     let outcome = Mutex((longest: 0.0, all: true))
     let threads = try devices.map { device in
-      try FilterIO.Thread { [self] in
+      try System.Thread { [self] in
         var random = SeededGenerator(seed: seed &* 1000 + UInt64(device.id))
         let hold = Hold()
         var rest = Array(0..<Self.count(device)).shuffled(using: &random)[...]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
 import Foundation
 import Synchronization
+import System
 import TestSupport
 import Testing
 import VMA
@@ -37,7 +37,7 @@ struct QueueTests {
     harness.gate.close()
     try harness.read()
     let gate = harness.gate
-    let opener = try FilterIO.Thread {
+    let opener = try System.Thread {
       Host.sleep(milliseconds: 500)
       gate.open()
     }
@@ -260,7 +260,7 @@ struct QueueTests {
   private func withThread(
     _ body: @escaping @Sendable () -> Void, during work: () throws -> Void
   ) throws {
-    let thread = try FilterIO.Thread(body)
+    let thread = try System.Thread(body)
     defer { thread.join() }
     try work()
   }

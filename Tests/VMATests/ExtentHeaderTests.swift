@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import MD5
 import TestSupport
 import Testing
 import VMA

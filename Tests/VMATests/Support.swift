@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import MD5
+import Archives
 import TestSupport
 import Testing
 import VMA

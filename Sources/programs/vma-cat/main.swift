@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CatTool
-import FilterIO
+import Command
 
 catTool.main()

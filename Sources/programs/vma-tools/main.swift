@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CatTool
-import FilterIO
+import Command
 import PackTool
 import TapTool
 import ToTarTool

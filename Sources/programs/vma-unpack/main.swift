@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import Command
 import UnpackTool
 
 unpackTool.main()

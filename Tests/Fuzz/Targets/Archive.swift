@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
-import MD5
+import Archives
+import Compression
 import Synchronization
+import System
 import VMA
 
 /// Bytes in memory, read in pieces of a size that the input chose.

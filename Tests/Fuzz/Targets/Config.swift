@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
+import Archives
+import System
 
 extension Target {
   /// A `qemu-server.conf`.

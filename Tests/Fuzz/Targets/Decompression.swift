@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Decompression
-import FilterIO
+import Compression
 import Glibc
+import System
 
 extension Target {
   /// A compressed file, whatever its format: it is read to its end or refused.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import MD5
+import Archives
 import VMA
 
 /// A digest that every header passes whose checksum field is zero, so that the fuzzer reaches what

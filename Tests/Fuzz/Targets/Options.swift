@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import FilterIO
+import Command
 @preconcurrency import Glibc
 
 /// Options of every kind.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FilterIO
 import Glibc
+import System
 import TapTool
 import VMA
 
@@ -47,7 +47,7 @@ extension Target {
   ///
   /// - Returns: what it answers.
   private static func talk(
-    _ bytes: [UInt8], _ start: (Descriptor) throws -> FilterIO.Thread
+    _ bytes: [UInt8], _ start: (Descriptor) throws -> System.Thread
   ) throws -> [UInt8] {
     var ends: [Int32] = [-1, -1]
     try require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0, "no sockets")

@@ -12,7 +12,7 @@ import Testing
 ///     try dir.run(.unpack, ["-C", "out", "a.vma"], fault: "pwrite:3:ENOSPC").fails(74, .unpack)
 ///     try dir.sh("VMA_FAULT=linkat:*:EPERM,renameat2:*:EINVAL vma-unpack -C out a.vma")
 ///
-/// Sources/FilterIO/System/FaultInjection.swift has the details, SystemCall.swift the names.
+/// Sources/System/FaultInjection.swift has the details, SystemCall.swift the names.
 extension Scratch {
   func run(
     _ tool: Tool, _ arguments: [String], input: Input = .nothing, output: Output = .pipe,

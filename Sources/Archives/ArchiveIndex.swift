@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import System
+package import VMA
+
+/// What is where in a seekable archive, found by its extent headers alone: data is not read.
+///
+/// Memory is what `DataRun` takes for clusters that are stored, and the bits of the census; zero
+/// clusters take nothing more.
+package struct ArchiveIndex {
+  package private(set) var census: ClusterCensus
+  package private(set) var extentCount = 0
+  /// Where the archive ends in the middle of an extent, if that is tolerated.
+  package private(set) var truncation: Failure?
+  private var runs: [UInt8: [DataRun]] = [:]
+
+  /// Reads and checks all extent headers of an archive.
+  ///
+  /// - Parameters:
+  ///   - file: the archive, uncompressed, from its byte 0.
+  ///   - reader: which has read its header.
+  ///   - devices: whose data is to be found later.
+  ///   - toleratesTruncation: whether an archive may end in the middle of an extent.
+  package init(
+    _ file: Descriptor, reader: ArchiveReader, devices: [Device], toleratesTruncation: Bool = false
+  ) throws {
+    census = ClusterCensus(reader.header.devices)
+    let fileSize = try file.size()
+    let wanted = devices.map(\.id)
+    for id in wanted { runs[id] = [] }
+
+    // Extents of zeros are headers without blocks, one behind the other: a window of many.
+    let window = try Buffer(capacity: 512 * Format.extentHeaderSize)
+    var windowStart: UInt64 = 0
+    var windowCount = 0
+    var byte = UInt64(reader.headerSize)
+    var isDense = false
+    while byte < fileSize {
+      if byte + UInt64(Format.extentHeaderSize) > windowStart + UInt64(windowCount)
+        || byte < windowStart
+      {
+        windowStart = byte
+        // Not beyond the size that was asked for once: the file may grow meanwhile.
+        let wanted = isDense ? window.capacity : Format.extentHeaderSize
+        windowCount = try file.read(
+          into: window, 0..<Int(min(UInt64(wanted), fileSize - byte)), at: byte)
+      }
+      do {
+        let place = Int(byte - windowStart)
+        let header = try window.withBytes(
+          place..<min(place + Format.extentHeaderSize, windowCount)
+        ) { (bytes) throws(Fault) in
+          try ExtentHeader(parsing: bytes, uuid: reader.header.uuid, digest: MD5.self)
+        }
+        let data = byte + UInt64(Format.extentHeaderSize)
+        let isCut = UInt64(header.dataSize) > fileSize - data
+        let there = isCut ? header.prefix(ofBytes: Int(fileSize - data)) : header
+        try census.record(there)
+        for id in wanted {
+          try Self.makeRoom(for: header.slots.count, in: &runs[id, default: []])
+          there.forEachRun(of: id, from: data) { runs[id]?.append($0) }
+        }
+        if isCut { throw Fault.truncated(expected: header.dataSize, found: Int(fileSize - data)) }
+        byte = data + UInt64(header.dataSize)
+        isDense = header.blockCount == 0
+        extentCount += 1
+      } catch let fault as Fault {
+        let failure = Failure(reader.name, FormatError(fault, in: .extent(extentCount), at: byte))
+        guard failure.isTruncation else { throw failure }
+        truncation = failure.naming(census.incomplete(of: reader.header), as: "incomplete")
+        if let truncation, !toleratesTruncation { throw truncation }
+        break
+      }
+    }
+    for id in wanted { runs[id]?.sort() }
+  }
+
+  /// Doubles an array that is full, if the memory can be had.
+  private static func makeRoom(for count: Int, in runs: inout [DataRun]) throws(Failure) {
+    guard runs.capacity - runs.count < count else { return }
+    let capacity = max(2 * runs.capacity, runs.count + count)
+    try Host.requireMemory(capacity * MemoryLayout<DataRun>.stride)
+    runs.reserveCapacity(capacity)
+  }
+
+  /// The stored data of a device, in disk order.
+  package func disk(_ device: Device, in file: Descriptor) -> OrderedDisk {
+    OrderedDisk(
+      file: file, runs: runs[device.id] ?? [], size: census.length(of: device), frees: nil)
+  }
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import System
+package import VMA
+
+extension ClusterCensus {
+  /// Checks that all clusters of some devices came.
+  ///
+  /// - Parameter archive: its name, for the message.
+  /// - Throws: `Failure` 65.
+  package func requireComplete(_ devices: [Device], in archive: String) throws {
+    do {
+      try checkComplete(devices)
+    } catch {
+      let failure = Failure(archive, FormatError(error, in: .archive, at: 0))
+      // It tells of the first.
+      throw failure.naming(devices.filter { !isComplete($0) }.dropFirst(), as: "also incomplete")
+    }
+  }
+
+  func incomplete(of header: ArchiveHeader) -> [Device] {
+    header.devices.filter { !isComplete($0) }
+  }
+
+  /// Whether all clusters of a part of a disk came.
+  package func has(_ window: Range<UInt64>, of device: Device) -> Bool {
+    let size = UInt64(Format.clusterSize)
+    return window.isEmpty
+      || next(
+        seen: false, of: device, from: window.lowerBound / size,
+        below: (window.upperBound - 1) / size + 1) == nil
+  }
+}

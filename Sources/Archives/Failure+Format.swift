@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import System
+package import VMA
+
+extension Failure {
+  /// An archive that is not as it must be.
+  package init(_ input: String, _ error: FormatError) {
+    self.init(.badData, "\(input): \(error)")
+    if case .truncated = error.fault { isTruncation = true }
+  }
+
+  /// The same, with the drives that it concerns.
+  func naming(_ devices: some Collection<Device>, as what: String) -> Failure {
+    guard !devices.isEmpty else { return self }
+    var failure = self
+    failure.message += " (\(what): \(ArchiveHeader.list(devices.map(\.name))))"
+    return failure
+  }
+}

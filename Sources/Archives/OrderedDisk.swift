@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Disks
+import System
+import VMA
+
+/// The stored data of a disk in a file (an archive, or a waiting room), in disk order.
+package struct OrderedDisk: Sendable {
+  let file: Descriptor
+  let runs: [DataRun]
+  /// Bytes of the disk.
+  package let size: UInt64
+  /// The waiting room that takes its space back, where the data lies in one.
+  let frees: WaitingRoom?
+
+  private static let chunkSize = 1 << 20
+  private static let chunkCount = 4
+
+  /// Some pieces of the disk, read together.
+  private final class Chunk: @unchecked Sendable {
+    let buffer: Buffer
+    /// Where each range of the buffer lies on the disk.
+    var pieces: [(offset: UInt64, range: Range<Int>)] = []
+    var used = 0
+
+    init() throws { buffer = try Buffer(capacity: OrderedDisk.chunkSize) }
+  }
+
+  /// The parts of the disk that are stored, joined, ascending; the last one cut at the disk's end.
+  package func forEachStoredRange(_ body: (Range<UInt64>) -> Void) {
+    var pending: Range<UInt64>?
+    for run in runs {
+      run.pieces { piece in
+        let range = piece.offset..<min(piece.offset + UInt64(piece.length), size)
+        if let before = pending, before.upperBound == range.lowerBound {
+          pending = before.lowerBound..<range.upperBound
+        } else {
+          if let pending { body(pending) }
+          pending = range
+        }
+      }
+    }
+    if let pending { body(pending) }
+  }
+
+  /// Gives the disk, or the window of it, to a sink, while a thread reads ahead.
+  ///
+  /// - Parameter window: bytes of the disk; all of it where nil.
+  /// - Returns: the sink.
+  package func emit<Sink: DiskSink>(to sink: Sink, window: Range<UInt64>? = nil) throws -> Sink {
+    let window = window ?? 0..<size
+    let free = try Channel((0..<Self.chunkCount).map { _ in try Chunk() }, isStack: true)
+    let full = Channel<Chunk>()
+    let thread = try Thread {
+      do {
+        try read(window, free: free, full: full)
+        full.finish()
+      } catch {
+        full.finish(.failure(error))
+      }
+    }
+    var cursor = DiskCursor(sink, window: window)
+    while let chunk = try full.receive() {
+      for piece in chunk.pieces { try cursor.write(chunk.buffer, piece.range, at: piece.offset) }
+      free.send(chunk)
+    }
+    try cursor.finish()
+    thread.join()
+    return cursor.sink
+  }
+
+  private func read(
+    _ window: Range<UInt64>, free: Channel<Chunk>, full: Channel<Chunk>
+  ) throws {
+    var chunk: Chunk?
+    // Bytes of the file that are to be read next, at the end of the chunk.
+    var pending: Range<UInt64> = 0..<0
+
+    func load() throws {
+      guard let chunk, !pending.isEmpty else { return }
+      let count = try file.read(
+        into: chunk.buffer, chunk.used..<chunk.used + pending.count, at: pending.lowerBound)
+      guard count == pending.count else {
+        throw Failure(.inputOutput, "\(file.name): became shorter while it was read")
+      }
+      chunk.used += count
+      Progress.current.add(UInt64(count))
+      pending = 0..<0
+    }
+    func hand() throws {
+      try load()
+      if let chunk { full.send(chunk) }
+      chunk = nil
+    }
+
+    for run in runs {
+      let start = UInt64(run.cluster) * UInt64(Format.clusterSize)
+      guard start < window.upperBound, run.end * UInt64(Format.clusterSize) > window.lowerBound
+      else { continue }
+      try run.pieces { piece in
+        let from = max(piece.offset, window.lowerBound)
+        let to = min(piece.offset + UInt64(piece.length), window.upperBound)
+        var offset = from
+        while offset < to {
+          let place = run.position + UInt64(piece.position ?? 0) + (offset - piece.offset)
+          if let chunk, chunk.used + pending.count == Self.chunkSize || chunk.pieces.count == 4096 {
+            try hand()
+          }
+          if chunk == nil {
+            chunk = try free.receive()
+            chunk?.pieces.removeAll(keepingCapacity: true)
+            chunk?.used = 0
+          }
+          if place != pending.upperBound || pending.isEmpty {
+            try load()
+            pending = place..<place
+          }
+          guard let chunk else { return }
+          let first = chunk.used + pending.count
+          let length = min(Int(to - offset), Self.chunkSize - first)
+          if let last = chunk.pieces.last, last.range.upperBound == first,
+            last.offset + UInt64(last.range.count) == offset
+          {
+            chunk.pieces[chunk.pieces.count - 1].range = last.range.lowerBound..<first + length
+          } else {
+            chunk.pieces.append((offset, first..<first + length))
+          }
+          pending = pending.lowerBound..<pending.upperBound + UInt64(length)
+          offset += UInt64(length)
+        }
+      }
+      if let frees {
+        try load()
+        frees.free(run)
+      }
+    }
+    try hand()
+  }
+}

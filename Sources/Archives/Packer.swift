@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Disks
+import System
+import VMA
+
+/// Copies disks that nobody writes to: one after another, clusters ascending, as many to an extent
+/// as fit, so that the same disks always give the same bytes.
+package struct Packer: Sendable {
+  /// Read at once: large enough to make few calls, small enough that the blocks are still in the
+  /// processor's cache when they are looked at for zeros.
+  private static let readSize = 1 << 20
+
+  /// In the order in which they are packed.
+  let sources: [(id: UInt8, disk: DiskSource)]
+  let queue: ExtentQueue
+
+  package init(sources: [(id: UInt8, disk: DiskSource)], queue: ExtentQueue) {
+    self.sources = sources
+    self.queue = queue
+  }
+
+  package func run() throws {
+    for source in sources { try pack(source.disk, id: source.id) }
+    for source in sources { try source.disk.checkEnd() }
+  }
+
+  private func pack(_ disk: DiskSource, id: UInt8) throws {
+    let clusterSize = UInt64(Format.clusterSize)
+    let clusterCount = (disk.size + clusterSize - 1) / clusterSize
+    var cluster: UInt64 = 0
+    var data = try disk.data(from: 0)
+    while cluster < clusterCount {
+      let extent = try queue.extentWithRoom()
+      let room = UInt64(extent.room)
+      let offset = cluster * clusterSize
+      if let known = data, known.upperBound <= offset {
+        data = try disk.data(from: offset)
+      }
+      let dataStart = (data?.lowerBound).map { $0 / clusterSize } ?? clusterCount
+      let count: UInt64
+      if dataStart > cluster {
+        count = min(room, dataStart - cluster)
+        extent.add(zeros: cluster..<cluster + count, device: id)
+      } else {
+        let dataEnd = ((data?.upperBound ?? 0) + clusterSize - 1) / clusterSize
+        count = min(room, dataEnd - cluster, UInt64(Self.readSize / Format.clusterSize))
+        try disk.read(into: extent.buffer, extent.place(for: Int(count)), at: offset)
+        extent.add(cluster..<cluster + count, device: id)
+      }
+      cluster += count
+      Progress.current.add(min(cluster * clusterSize, disk.size) - offset)
+    }
+  }
+}

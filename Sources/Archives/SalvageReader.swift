@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Compression
+import System
+package import VMA
+
+/// Reads what a damaged archive still holds: from any place where no sound extent is, it searches
+/// on, at every byte, for the next one.
+///
+/// Data blocks carry no checksum. What of them can be called right is told by what surrounds them:
+/// the checksum of the compressed frame that they came in, and the next extent. Where that does not
+/// lie where it must, bytes may be missing from the extent, or too many in it, and its data is
+/// restored, but not proven.
+package final class SalvageReader: ExtentSource {
+  package let header: ArchiveHeader
+  package private(set) var census: ClusterCensus
+  /// What is wrong with an archive, as far as it was read.
+  package var faultCount: Int { ownFaults.faultCount + (log?.faultCount ?? 0) }
+  /// The first of it, in words; a fault of a compressed frame is the cause of all others.
+  package var firstFault: String? {
+    headerFault.map { "\($0)" } ?? log?.firstFault ?? ownFaults.firstFault
+  }
+
+  private let source: any ByteSource
+  private let name: String
+  private let log: DamageLog?
+  private let ownFaults = DamageLog()
+  private let headerFault: FormatError?
+  /// Of the archive; nil until an extent tells it, where the header does not have to be right.
+  private var uuid: UUID?
+  private var window: Buffer
+  private var unread = 0..<0
+  /// Where `unread` starts in the archive.
+  private var byte: UInt64
+  private var isAtEnd = false
+  private var spare: [Extent] = []
+  private var number = 0
+
+  /// Clusters that were returned, but may be wrong.
+  private var unproven: [UInt8: ClusterSet] = [:]
+  /// Clusters that came in the compressed frame that has not ended yet: its end decides.
+  private var undecided: [UInt8: ClusterSet] = [:]
+  /// A byte of that frame.
+  private var undecidedPlace: UInt64 = 0
+
+  private static let windowSize = 12 << 20
+
+  /// - Parameters:
+  ///   - reader: which has read the header of the archive, and no extent.
+  ///   - log: what the decompressor knows of the bytes; nil for an archive that is not compressed.
+  package init(_ reader: ArchiveReader, log: DamageLog? = nil) throws {
+    header = reader.header
+    headerFault = reader.headerFault
+    uuid = reader.headerFault == nil ? reader.header.uuid : nil
+    source = reader.source
+    name = reader.name
+    self.log = log
+    byte = UInt64(reader.headerSize)
+    census = ClusterCensus(reader.header.devices, isSalvaging: true)
+    window = try Buffer(capacity: Self.windowSize)
+    spare = [try Extent(), try Extent()]
+    if let headerFault { ownFaults.note("\(headerFault)") }
+  }
+
+  package func recycle(_ extent: Extent) { spare.append(extent) }
+
+  /// The clusters of a device that were returned, but are not proven; known at the end.
+  package func unprovenClusters(of device: Device) -> ClusterSet {
+    // Without a sound header it is not sure which device that is, nor how long.
+    headerFault == nil
+      ? unproven[device.id] ?? ClusterSet(denseCount: nil) : census.clusters(of: device)
+  }
+
+  package func next() throws -> Extent? {
+    while true {
+      try fill(Format.extentHeaderSize)
+      log?.forget(before: min(byte, undecided.isEmpty ? byte : undecidedPlace))
+      guard !unread.isEmpty else {
+        decide()
+        return nil
+      }
+      guard let found = soundHeader(at: 0) else {
+        note("no sound extent at byte \(byte)")
+        guard try search(from: 1) != nil else { continue }
+        continue
+      }
+      try fill(Format.extentHeaderSize + found.dataSize + Format.extentHeaderSize)
+      let extent = try spare.popLast() ?? Extent()
+      extent.number = number
+      extent.byte = byte
+      number += 1
+      if try take(found, into: extent) { return extent }
+      spare.append(extent)
+    }
+  }
+
+  /// Moves an extent out of the window.
+  ///
+  /// - Returns: whether anything of it can be used.
+  private func take(_ found: ExtentHeader, into extent: Extent) throws -> Bool {
+    let headerSize = Format.extentHeaderSize
+    let start = byte
+    // Where the data of the extent ends at the latest.
+    var end = min(headerSize + found.dataSize, unread.count)
+    var isSuspect = false
+    let gap = log?.gap(in: start..<start + UInt64(headerSize + found.dataSize))
+    if let gap {
+      end = min(end, max(headerSize, Int(gap - start)))
+    } else if let inside = try firstSoundHeader(in: headerSize..<end) {
+      note("extent at byte \(start) lacks some of its data")
+      end = inside
+      isSuspect = true
+    } else if end < headerSize + found.dataSize {
+      note("archive is truncated at byte \(start + UInt64(unread.count))")
+      // The bytes that lack may have stood before these as well as after them.
+      isSuspect = true
+    }
+    let isWhole = end == headerSize + found.dataSize
+    let first = unread.lowerBound + headerSize
+    extent.buffer.copy(from: window, first..<first + end - headerSize, to: 0)
+    drop(end)
+    let place = start + UInt64(end)
+    if isWhole, !unread.isEmpty, !isExtentLike(), log?.gap(in: place - 1..<place + 1) == nil {
+      note("no sound extent at byte \(byte)")
+      // Bytes that were added look the same as bytes that were overwritten in place.
+      isSuspect = true
+      _ = try search(from: 0)
+    }
+    return accept(found, dataCount: end - headerSize, isSuspect: isSuspect, in: extent)
+  }
+
+  /// Leaves in the extent what is there, possible and new, and moves its blocks together.
+  private func accept(
+    _ found: ExtentHeader, dataCount: Int, isSuspect: Bool, in extent: Extent
+  ) -> Bool {
+    decide()
+    var slots: [Slot] = []
+    var position = 0
+    var used = 0
+    for slot in found.slots {
+      let length = slot.mask.nonzeroBitCount * Format.blockSize
+      defer { position += length }
+      guard position + length <= dataCount else { continue }
+      let start = extent.byte + UInt64(Format.extentHeaderSize + position)
+      // What the header says has a checksum of its own, so that zeros are proven.
+      let verdict = length == 0 ? .sound : log?.verdict(on: start..<start + UInt64(length))
+      if verdict == .filler { continue }
+      do {
+        try census.record(slot)
+      } catch {
+        note("extent at byte \(extent.byte): \(error)")
+        continue
+      }
+      if verdict == .doubtful || isSuspect && length > 0 {
+        Self.insert(slot, in: &unproven)
+      } else if verdict == .open {
+        Self.insert(slot, in: &undecided)
+        undecidedPlace = start + UInt64(length) - 1
+      }
+      if position != used {
+        extent.buffer.copy(from: extent.buffer, position..<position + length, to: used)
+      }
+      slots.append(slot)
+      used += length
+    }
+    extent.header = ExtentHeader(slots: slots)
+    return !slots.isEmpty
+  }
+
+  private static func insert(_ slot: Slot, in sets: inout [UInt8: ClusterSet]) {
+    _ = sets[slot.device, default: ClusterSet(denseCount: nil)].insert(UInt64(slot.cluster))
+  }
+
+  /// Asks how the frame has ended from which undecided clusters came.
+  private func decide() {
+    guard !undecided.isEmpty, let isSound = log?.isSound(at: undecidedPlace) else { return }
+    if !isSound {
+      for (device, clusters) in undecided {
+        unproven[device, default: ClusterSet(denseCount: nil)].formUnion(clusters)
+      }
+    }
+    undecided = [:]
+  }
+
+  private func note(_ fault: String) { ownFaults.note(fault) }
+
+  // MARK: The window
+
+  /// Brings `count` bytes in the window, where that many are left and fit.
+  private func fill(_ count: Int) throws {
+    let count = min(count, window.capacity)
+    guard unread.count < count, !isAtEnd else { return }
+    window.copy(from: window, unread, to: 0)
+    unread = 0..<unread.count
+    while unread.count < count {
+      let got: Int
+      do {
+        got = try source.read(into: window, unread.upperBound..<window.capacity)
+      } catch let failure as Failure where failure.status == .inputOutput {
+        // What was read before is what there is.
+        note(failure.message)
+        got = 0
+      }
+      if got == 0 {
+        isAtEnd = true
+        return
+      }
+      unread = 0..<unread.upperBound + got
+    }
+  }
+
+  private func drop(_ count: Int) {
+    unread = unread.lowerBound + count..<unread.upperBound
+    byte += UInt64(count)
+  }
+
+  private func soundHeader(at offset: Int) -> ExtentHeader? {
+    let start = unread.lowerBound + offset
+    guard start + Format.extentHeaderSize <= unread.upperBound else { return nil }
+    return window.withBytes(start..<start + Format.extentHeaderSize) { bytes in
+      guard ExtentHeader.isPlausible(bytes, uuid: uuid) else { return nil }
+      let uuid = uuid ?? ExtentHeader.uuid(of: bytes)
+      do throws(Fault) {
+        let header = try ExtentHeader(parsing: bytes, uuid: uuid, digest: MD5.self)
+        self.uuid = uuid
+        return header
+      } catch {
+        return nil
+      }
+    }
+  }
+
+  private func isExtentLike() -> Bool {
+    let range =
+      unread.lowerBound..<min(unread.lowerBound + Format.extentHeaderSize, unread.upperBound)
+    return window.withBytes(range) { bytes in
+      ExtentHeader.resembles(bytes, uuid: uuid ?? header.uuid)
+    }
+  }
+
+  /// The first sound header that starts in a range of the window, which is completed to hold it.
+  private func firstSoundHeader(in range: Range<Int>) throws -> Int? {
+    let (needle, position, other, distance) = needle
+    var offset = range.lowerBound
+    while offset < range.upperBound {
+      let start = unread.lowerBound + offset + position
+      let end = min(
+        unread.lowerBound + range.upperBound + position + needle.count - 1, unread.upperBound)
+      guard start < end,
+        let place = window.firstIndex(of: needle, with: other, at: distance, in: start..<end)
+      else { return nil }
+      offset = place - position - unread.lowerBound
+      if offset + Format.extentHeaderSize > unread.count {
+        try fill(offset + Format.extentHeaderSize)
+      }
+      if soundHeader(at: offset) != nil { return offset }
+      offset += 1
+    }
+    return nil
+  }
+
+  /// What every header holds, and where. The uuid is rarer than the magic, of which something else
+  /// may be full, unless that is true of the uuid itself.
+  private var needle: (bytes: [UInt8], position: Int, other: [UInt8], distance: Int) {
+    let magic = Array("VMAE".utf8)
+    let bytes = uuid.map { uuid in
+      (0..<16).map { UInt8(truncatingIfNeeded: uuid.value >> (8 * (15 - UInt128($0)))) }
+    }
+    guard let bytes else { return (magic, 0, magic, 0) }
+    return Set(bytes).count > 4 ? (bytes, 8, magic, -8) : (magic, 0, bytes, 8)
+  }
+
+  /// Moves on to the next sound header at or after `offset`.
+  ///
+  /// - Returns: the bytes passed over; nil where none is left.
+  private func search(from offset: Int) throws -> UInt64? {
+    var passed: UInt64 = 0
+    var offset = offset
+    while true {
+      try fill(offset + Format.extentHeaderSize)
+      if let found = try firstSoundHeader(in: offset..<max(offset, unread.count)) {
+        drop(found)
+        return passed + UInt64(found)
+      }
+      let keep = isAtEnd ? 0 : min(Format.extentHeaderSize, unread.count)
+      let count = unread.count - keep
+      drop(count)
+      passed += UInt64(count)
+      offset = 0
+      if isAtEnd { return nil }
+      try fill(window.capacity)
+    }
+  }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Files
+import System
+import SystemPackage
+import VMA
+
+/// Data that came before its turn, in a temporary file without a name that gives space back.
+package final class WaitingRoom: @unchecked Sendable {
+  let file: Descriptor
+  private let monitor = Monitor()
+  /// Bytes of the file, freed parts among them.
+  private(set) var end: UInt64 = 0
+  /// Where the file system cannot free a part of a file: parts to use again, ascending.
+  private var freed: [Range<UInt64>]?
+
+  /// - Parameters:
+  ///   - directory: of its file, see `Descriptor.temporary`.
+  ///   - canPunch: whether to try freeing parts of the file; where not, they are used again.
+  init(directory: String?, canPunch: Bool = true) throws {
+    freed = canPunch ? nil : []
+    file = try .temporary(in: directory)
+  }
+
+  /// Puts a run aside.
+  ///
+  /// - Parameters:
+  ///   - run: whose position is in `buffer`.
+  /// - Returns: the run with its position in the file.
+  func store(_ run: DataRun, from buffer: Buffer) throws -> DataRun {
+    var stored = run
+    stored.position = place(for: UInt64(run.length))
+    let start = Int(run.position)
+    try file.write(buffer, start..<start + run.length, at: stored.position)
+    return stored
+  }
+
+  /// Takes a run back.
+  func load(_ run: DataRun, into buffer: Buffer) throws {
+    let count = try file.read(into: buffer, 0..<run.length, at: run.position)
+    guard count == run.length else {
+      throw Failure(.inputOutput, "\(file.name): became shorter while it was read")
+    }
+    free(run)
+  }
+
+  func free(_ run: DataRun) {
+    let range = run.position..<run.position + UInt64(run.length)
+    monitor.lock()
+    defer { monitor.unlock() }
+    if freed == nil, file.punchHole(range) { return }
+    var list = freed ?? []
+    var index = list.firstIndex { $0.lowerBound > range.lowerBound } ?? list.count
+    list.insert(range, at: index)
+    for next in [index + 1, index] where next > 0 && next < list.count {
+      if list[next - 1].upperBound == list[next].lowerBound {
+        list[next - 1] = list[next - 1].lowerBound..<list[next].upperBound
+        list.remove(at: next)
+        index = next - 1
+      }
+    }
+    freed = list
+  }
+
+  /// Space for so many bytes: the first freed part that is large enough, or the end of the file.
+  private func place(for length: UInt64) -> UInt64 {
+    monitor.lock()
+    defer { monitor.unlock() }
+    if let index = freed?.firstIndex(where: { $0.count >= length }), let range = freed?[index] {
+      if range.count == length {
+        freed?.remove(at: index)
+      } else {
+        freed?[index] = range.lowerBound + length..<range.upperBound
+      }
+      return range.lowerBound
+    }
+    defer { end += length }
+    return end
+  }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Files
+import System
+import SystemPackage
+package import VMA
+
+/// The configuration files of `-c [NAME=]FILE`.
+package enum ConfigFiles {
+  /// - Throws: status 64 for two of one name, 65 for one that is too long, 66 for one that cannot
+  ///   be opened.
+  package static func read(_ arguments: [String]) throws -> [Config] {
+    var configs: [Config] = []
+    for argument in arguments {
+      let named = NamedValue(argument)
+      guard let name = named.name ?? FilePath(named.value).lastComponent?.string else {
+        throw Failure(.usage, "--config: '\(argument)' names no file")
+      }
+      let config = Config(name: Array(name.utf8), data: try read(file: named.value))
+      guard !configs.contains(where: { $0.name == config.name }) else {
+        throw Failure(.usage, "two configs are called \(name)")
+      }
+      configs.append(config)
+    }
+    return configs
+  }
+
+  private static func read(file path: String) throws -> [UInt8] {
+    let content = try Descriptor.input(at: path).contents(atMost: Format.maximumBlobSize + 1)
+    guard content.count <= Format.maximumBlobSize else {
+      throw Failure(
+        .badData, "\(path): is longer than the \(Format.maximumBlobSize) bytes of a config")
+    }
+    return content
+  }
+}

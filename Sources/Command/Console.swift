@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import Synchronization
+import System
+
+/// What the tools say, all of it on standard error, each message one line with the tool's name.
+///
+/// A thread writes it. Standard error may be a terminal that is stopped or a pipe that nobody reads;
+/// no other thread waits for it, and the end of the process waits only for a moment.
+package enum Console {
+  private struct State {
+    var tool = ""
+    var isQuiet = false
+    var hasStatusLine = false
+  }
+
+  /// The most of one message that is shown, in bytes.
+  private static let longestMessage = 16384
+
+  private static let state = Mutex(State())
+  private static let writer = ConsoleWriter()
+
+  static func start(tool: String, isQuiet: Bool = false) {
+    state.withLock {
+      $0.tool = tool
+      $0.isQuiet = isQuiet
+    }
+  }
+
+  /// Starts the thread; without it messages are written directly.
+  static func startWriter() throws(Failure) {
+    try writer.start()
+  }
+
+  package static var tool: String { state.withLock(\.tool) }
+
+  /// Says something that the user must hear.
+  package static func error(_ message: String) {
+    writer.post(line(message))
+  }
+
+  /// Says something that `--quiet` silences.
+  package static func warn(_ message: String) {
+    if !state.withLock(\.isQuiet) { error(message) }
+  }
+
+  /// Says how far the run is, unless standard error is not ready for it.
+  static func report(status: String) {
+    if writer.isReady { error(status) }
+  }
+
+  /// Shows a line that the next message or status line takes the place of, unless standard error is
+  /// not ready for it.
+  static func show(status: String) {
+    guard writer.isReady else { return }
+    let width = Descriptor.standardError.terminalWidth ?? 80
+    let text = state.withLock {
+      $0.hasStatusLine = true
+      return "\r" + String("\($0.tool): \(status)".prefix(width - 1)) + "\u{1b}[K"
+    }
+    writer.post(text)
+  }
+
+  /// From now on nothing is said: standard error is a file that must not be written.
+  static func mute() { writer.mute() }
+
+  static func clearStatus() {
+    let text = clearing()
+    if !text.isEmpty { writer.post(text) }
+  }
+
+  /// Waits until all is written, but not longer than this.
+  static func drain(milliseconds: Int = 1000) {
+    writer.drain(milliseconds: milliseconds)
+  }
+
+  /// Ends the process, when all messages are written or have waited for long.
+  package static func exit(_ status: Int32) -> Never {
+    drain()
+    Glibc.exit(status)
+  }
+
+  private static func line(_ message: String) -> String {
+    let text = "\(tool): \(message)".utf8.prefix(longestMessage)
+    return clearing() + String(printable: text) + "\n"
+  }
+
+  /// What wipes the status line away, if there is one.
+  private static func clearing() -> String {
+    state.withLock { state in
+      defer { state.hasStatusLine = false }
+      return state.hasStatusLine ? "\r\u{1b}[K" : ""
+    }
+  }
+}

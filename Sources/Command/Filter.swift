@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import ArgumentParser
+import Files
+import System
+
+/// A tool of the family: options put together to parts, and a run.
+package protocol Filter: ParsableCommand {
+  var common: CommonOptions { get }
+  /// What comes before there is any other thread, for a tool that becomes another process.
+  func prepare() throws
+  /// Does the work; a `Failure` says how it went wrong.
+  func filter() throws
+}
+
+extension Filter {
+  package func prepare() {}
+
+  /// The whole life of a tool.
+  package static func main() {
+    Host.occupyStandardDescriptors()
+    Host.useUTF8()
+    Console.start(tool: configuration.commandName ?? "")
+    do {
+      try Host.raiseFileLimit()
+      try Host.reserveMemory()
+    } catch {
+      end(failing: error)
+    }
+    // They would be changed without a word, and the wrong file be written.
+    guard Host.argumentsAreText else {
+      end(failing: Failure(.usage, "an argument is no UTF-8 text"))
+    }
+    // They come from /proc: without it a wish would be taken for none.
+    guard !CommandLine.arguments.isEmpty else {
+      end(failing: Failure(.general, "cannot read the command line: is /proc mounted?"))
+    }
+    let command: Self
+    do {
+      let words = try OptionWords(of: Self.self).separate(Array(CommandLine.arguments.dropFirst()))
+      command = try parseAsRoot(words) as? Self ?? { throw CleanExit.helpRequest() }()
+    } catch {
+      end(parsing: error)
+    }
+
+    Console.start(tool: configuration.commandName ?? "", isQuiet: command.common.quiet)
+    do {
+      try command.prepare()
+      try Signals.start(
+        showingProgress: command.common.progress == .always
+          || command.common.progress == .auto && !command.common.quiet
+            && Descriptor.standardError.isTerminal
+      )
+      try Console.startWriter()
+      try Claims.standardStreams(mute: Console.mute)
+      try command.filter()
+      try Descriptor.closeStandardOutput()
+      Console.clearStatus()
+      Console.exit(0)
+    } catch {
+      Cleanup.run()
+      if (error as? Failure)?.status == .inputOutput { Signals.dieOfBrokenPipe() }
+      end(failing: error)
+    }
+  }
+
+  private static func end(failing error: any Error) -> Never {
+    let failure = error as? Failure ?? Failure(.general, "\(error)")
+    Console.error(failure.message)
+    Console.exit(failure.status.rawValue)
+  }
+
+  /// Help, version and completions go to standard output; a wrong option gets one line.
+  private static func end(parsing error: any Error) -> Never {
+    guard exitCode(for: error) != .success else {
+      do {
+        try Descriptor.standardOutput.write(Array((fullMessage(for: error) + "\n").utf8))
+        Console.exit(0)
+      } catch {
+        end(failing: error)
+      }
+    }
+    let words = message(for: error).split(whereSeparator: \.isNewline).map {
+      $0.drop { $0 == " " }
+    }
+    Console.error(words.joined(separator: " ") + " (see --help)")
+    Console.exit(Failure.Status.usage.rawValue)
+  }
+}

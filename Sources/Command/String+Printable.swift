@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+extension String {
+  /// Text that was not written by us, made safe for a terminal: control characters, marks that
+  /// turn the direction of writing, and bytes that are no UTF-8 appear as `\xNN`.
+  ///
+  /// - Parameter keepingLines: leaves newlines and tabs as they are.
+  package init(printable bytes: some Collection<UInt8>, keepingLines: Bool = false) {
+    let bytes = Array(bytes)
+    var text = ""
+    func escape(_ range: Range<Int>) {
+      for byte in bytes[range] {
+        text += "\\x" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+      }
+    }
+    var parser = Unicode.UTF8.ForwardParser()
+    var iterator = bytes.makeIterator()
+    var place = 0
+    parsing: while true {
+      switch parser.parseScalar(from: &iterator) {
+      case .valid(let encoded):
+        let next = place + encoded.count
+        let scalar = Unicode.UTF8.decode(encoded)
+        if scalar.isHarmless || keepingLines && (scalar == "\n" || scalar == "\t") {
+          text.unicodeScalars.append(scalar)
+        } else {
+          escape(place..<next)
+        }
+        place = next
+      case .error(let length):
+        escape(place..<place + length)
+        place += length
+      case .emptyInput:
+        break parsing
+      }
+    }
+    self = text
+  }
+}
+
+extension Unicode.Scalar {
+  /// Whether it is no control character, and no mark that turns the direction of writing.
+  package var isHarmless: Bool {
+    switch value {
+    case 0..<0x20, 0x7f..<0xa0: false
+    case 0x061c, 0x200e, 0x200f, 0x2028...0x202e, 0x2066...0x2069, 0xfeff: false
+    default: true
+    }
+  }
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The methods of compression that are known, each by the first bytes of its files.
+enum CompressionMethod {
+  case zstd, gzip, xz, bzip2, lz4, lzop
+
+  /// - Parameter magic: the first bytes of a file, 9 or more if it has so many.
+  init?(magic: [UInt8]) {
+    let known: [([UInt8], CompressionMethod)] = [
+      ([0x28, 0xb5, 0x2f, 0xfd], .zstd),
+      ([0x1f, 0x8b], .gzip),
+      ([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], .xz),
+      ([0x42, 0x5a, 0x68], .bzip2),
+      ([0x04, 0x22, 0x4d, 0x18], .lz4),
+      ([0x02, 0x21, 0x4c, 0x18], .lz4),  // as `lz4 -l` writes it
+      ([0x89, 0x4c, 0x5a, 0x4f, 0x00, 0x0d, 0x0a, 0x1a, 0x0a], .lzop),
+    ]
+    if let found = known.first(where: { magic.starts(with: $0.0) }) {
+      self = found.1
+    } else if magic.count >= 4, magic[0] & 0xf0 == 0x50, magic[1...3] == [0x2a, 0x4d, 0x18] {
+      // A zstd file may start with a skippable frame, as pzstd writes it.
+      self = .zstd
+    } else {
+      return nil
+    }
+  }
+
+  func decoder() throws -> any FrameDecoder {
+    switch self {
+    case .zstd: try ZstdFrames()
+    case .gzip: try GzipFrames()
+    case .xz: XzFrames()
+    case .bzip2: Bzip2Frames()
+    case .lz4: try LZ4Frames()
+    case .lzop: LzopFrames()
+    }
+  }
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import System
+
+/// Decompression from memory to memory, for tests and fuzzers: the decoders as the tools use them.
+package enum Decompressor {
+  private final class MemorySource: ByteSource, @unchecked Sendable {
+    private let bytes: [UInt8]
+    private var position = 0
+
+    init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+    func read(into buffer: Buffer, _ range: Range<Int>) -> Int {
+      let count = min(range.count, bytes.count - position)
+      buffer.copy(Array(bytes[position..<position + count]), to: range.lowerBound)
+      position += count
+      return count
+    }
+  }
+
+  /// Decompresses bytes, whose method is recognised by their start.
+  ///
+  /// - Parameters:
+  ///   - limit: the most bytes that are wanted.
+  ///   - pieceSize: the most bytes that are asked for at once.
+  ///   - log: of what is wrong, which is read on behind then; nil where the first fault is thrown.
+  /// - Returns: the data; nil where `bytes` are not compressed.
+  package static func decompress(
+    _ bytes: [UInt8], limit: Int, pieceSize: Int = 1 << 16, log: DamageLog? = nil
+  ) throws -> [UInt8]? {
+    guard let method = CompressionMethod(magic: Array(bytes.prefix(16))) else { return nil }
+    let source = try FramedSource(
+      MemorySource(bytes), try method.decoder(), name: "memory", log: log)
+    let buffer = try Buffer(capacity: pieceSize)
+    var data: [UInt8] = []
+    while data.count < limit {
+      let count = try source.read(into: buffer, 0..<min(pieceSize, limit - data.count))
+      if count == 0 { break }
+      buffer.withBytes(0..<count) { bytes in
+        for index in bytes.indices { data.append(bytes[index]) }
+      }
+    }
+    return data
+  }
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import System
+
+/// The content of compressed frames.
+///
+/// A fault ends it, unless there is a log for faults: then all that can be decoded is delivered, and
+/// behind a frame whose end is not known, the next one is searched.
+final class FramedSource: ByteSource, @unchecked Sendable {
+  private let decoder: any FrameDecoder
+  private let source: any ByteSource
+  private let name: String
+  private let log: DamageLog?
+  private var input: Buffer
+  private var unread = 0..<0
+  private var isAtEnd = false
+  private var state = State.between
+  /// Bytes of input that the decoder has asked for.
+  private var wanted = 0
+  /// Whether anything that belongs to the format was found yet.
+  private var hasBegun = false
+
+  private enum State {
+    case between, searching, ended
+    /// Bytes of the format that hold no data.
+    case passing(UInt64)
+    case inFrame(isFirstStep: Bool)
+  }
+
+  /// What a decoder gets at once: behind a fault, the search starts where the last such piece did.
+  private static let pieceSize = 1 << 18
+  /// Room behind the input, which may be read in words.
+  private static let slack = 16
+
+  /// - Parameters:
+  ///   - name: of the input, for messages.
+  ///   - log: of what is wrong; nil where the first fault is to be an error.
+  init(
+    _ source: any ByteSource, _ decoder: any FrameDecoder, name: String, log: DamageLog?
+  ) throws(Failure) {
+    self.source = source
+    self.decoder = decoder
+    self.name = name
+    self.log = log
+    input = try Buffer(capacity: 1 << 20)
+  }
+
+  func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int {
+    guard !range.isEmpty else { return 0 }
+    while true {
+      switch state {
+      case .ended: return 0
+      case .between: try beginFrame(isSearching: false)
+      case .passing(let count): try pass(count)
+      case .searching: try search()
+      case .inFrame(let isFirstStep):
+        let count = try decode(into: buffer, range, isFirstStep)
+        if count > 0 { return count }
+      }
+    }
+  }
+
+  private func decode(
+    into buffer: Buffer, _ range: Range<Int>, _ isFirstStep: Bool
+  ) throws -> Int {
+    let piece = unread.prefix(max(Self.pieceSize, wanted))
+    let step = try decoder.decode(input, piece, into: buffer, range)
+    log?.deliver(step.produced)
+    switch step.end {
+    case .sound:
+      drop(step.consumed)
+      log?.judge(isSound: true)
+      state = .between
+    case .damaged(let reason, let filler):
+      drop(step.consumed)
+      try fail(reason)
+      log?.judge(isSound: false, filler: filler)
+      state = .between
+    case .broken(let reason):
+      // Not to find the start of the same frame again.
+      if isFirstStep { drop(1) }
+      try fail(reason)
+      endInGap()
+      state = .searching
+    case nil:
+      drop(step.consumed)
+      wanted = step.wanted
+      state = .inFrame(isFirstStep: isFirstStep && step.consumed == 0)
+      let isStuck = step.consumed == 0 && step.produced == 0
+      let needed = wanted > 0 ? wanted : unread.count + 1
+      if isStuck, try !fill(needed) { try endTruncated() }
+    }
+    if step.end != nil { wanted = 0 }
+    return step.produced
+  }
+
+  private func beginFrame(isSearching: Bool) throws {
+    if unread.isEmpty, try !fill(1) {
+      if decoder.isOpen || !hasBegun { return try endTruncated() }
+      state = .ended
+      return
+    }
+    let start: FrameStart
+    do throws(FrameFault) {
+      start = try input.withBytes(unread) { (bytes) throws(FrameFault) in
+        try decoder.begin(bytes, isSearching: isSearching)
+      }
+    } catch {
+      return try reject(error.description, isSearching)
+    }
+    switch start {
+    case .frame(let header):
+      drop(header)
+      hasBegun = true
+      state = .inFrame(isFirstStep: true)
+    case .passed(let count):
+      hasBegun = true
+      state = .passing(count)
+    case .needs(let count):
+      if try !fill(count) {
+        try reject("the compressed data is truncated, or something else follows it", isSearching)
+      }
+    case .nothing:
+      try reject(
+        hasBegun ? "something else follows the compressed data" : "the header is damaged",
+        isSearching)
+    }
+  }
+
+  /// No frame can start here; where that was only a guess, it is no fault.
+  private func reject(_ reason: String, _ isSearching: Bool) throws {
+    if !isSearching {
+      try fail(reason)
+      endInGap()
+    }
+    drop(min(1, unread.count))
+    state = .searching
+  }
+
+  /// Goes on to the next place that may be the start of a frame.
+  private func search() throws {
+    let magics = decoder.magics
+    if let place = magics.compactMap({ input.firstIndex(of: $0, in: unread) }).min() {
+      drop(place - unread.lowerBound)
+      return try beginFrame(isSearching: true)
+    }
+    // The start of a magic may be there already.
+    let longest = magics.map(\.count).max() ?? 1
+    drop(max(0, unread.count - longest + 1))
+    if try !fill(longest) { state = .ended }
+  }
+
+  private func pass(_ count: UInt64) throws {
+    if count == 0 {
+      state = .between
+    } else if unread.isEmpty, try !fill(1) {
+      try endTruncated()
+    } else {
+      let part = Int(min(count, UInt64(unread.count)))
+      drop(part)
+      state = .passing(count - UInt64(part))
+    }
+  }
+
+  private func endTruncated() throws {
+    try fail("the compressed data is truncated")
+    endInGap()
+    state = .ended
+  }
+
+  private func endInGap() {
+    log?.judge(isSound: false)
+    log?.addGap()
+  }
+
+  private func fail(_ reason: String) throws {
+    let message = "\(decoder.format): \(reason)"
+    guard let log else { throw Failure(.badData, "\(name): \(message)") }
+    log.note(message)
+  }
+
+  // MARK: The input
+
+  /// Reads until so many bytes are there; false where the input ends before.
+  private func fill(_ count: Int) throws -> Bool {
+    if count + Self.slack > input.capacity {
+      let larger = try Buffer(capacity: count + Self.slack)
+      larger.copy(from: input, unread, to: 0)
+      input = larger
+      unread = 0..<unread.count
+    }
+    while unread.count < count {
+      if isAtEnd { return false }
+      if unread.lowerBound > 0 {
+        input.copy(from: input, unread, to: 0)
+        unread = 0..<unread.count
+      }
+      let got = try source.read(
+        into: input, unread.upperBound..<input.capacity - Self.slack)
+      isAtEnd = got == 0
+      unread = 0..<unread.upperBound + got
+    }
+    return true
+  }
+
+  private func drop(_ count: Int) {
+    unread = unread.lowerBound + count..<unread.upperBound
+  }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CZstd
+import System
+
+/// Frames of zstd (RFC 8878), a block at a time: so all blocks before a damaged one are delivered.
+@safe final class ZstdFrames: FrameDecoder {
+  let format = "zstd"
+  let magics: [[UInt8]] = [[0x28, 0xb5, 0x2f, 0xfd]]
+  let isOpen = false
+
+  private let context: OpaquePointer
+  private var hasChecksum = false
+  private var part = Part.blockHeader
+  /// Bytes of this part that libzstd has not consumed yet.
+  private var left = 0
+  private var isLastBlock = false
+
+  private enum Part {
+    case blockHeader, block, checksum
+  }
+
+  init() throws {
+    guard let context = unsafe ZSTD_createDCtx() else {
+      throw Failure(.general, "zstd: out of memory")
+    }
+    unsafe self.context = unsafe context
+  }
+
+  deinit {
+    unsafe ZSTD_freeDCtx(context)
+  }
+
+  /// Reads the frame header by RFC 8878, section 3.1.1.1: libzstd names no size where it refuses a
+  /// window.
+  func begin(_ bytes: Span<UInt8>, isSearching: Bool) throws(FrameFault) -> FrameStart {
+    guard bytes.count >= 5 else { return .needs(5) }
+    if bytes[0] & 0xf0 == 0x50, bytes[1] == 0x2a, bytes[2] == 0x4d, bytes[3] == 0x18 {
+      guard bytes.count >= 8 else { return .needs(8) }
+      return .passed(8 + bytes.littleEndian(4..<8))
+    }
+    guard magics[0].indices.allSatisfy({ bytes[$0] == magics[0][$0] }) else { return .nothing }
+    let descriptor = bytes[4]
+    let isSingleSegment = descriptor & 0x20 != 0
+    let sizeField = [isSingleSegment ? 1 : 0, 2, 4, 8][Int(descriptor >> 6)]
+    let sizeStart = 5 + (isSingleSegment ? 0 : 1) + [0, 1, 2, 4][Int(descriptor & 3)]
+    let header = sizeStart + sizeField
+    guard bytes.count >= header else { return .needs(header) }
+    if isSingleSegment {
+      // The window is the content.
+      let size = bytes.littleEndian(sizeStart..<header) + (sizeField == 2 ? 256 : 0)
+      try DecompressionLimit.check(size, for: "window")
+    } else {
+      let base = UInt64(1) << (10 + UInt64(bytes[5] >> 3))
+      try DecompressionLimit.check(base + base / 8 * UInt64(bytes[5] & 7), for: "window")
+    }
+    hasChecksum = descriptor & 4 != 0
+    unsafe ZSTD_DCtx_reset(context, ZSTD_reset_session_only)
+    let start = bytes.extracting(0..<header)
+    let code = unsafe start.withUnsafeBytes { start in
+      var input = unsafe ZSTD_inBuffer(src: start.baseAddress, size: start.count, pos: 0)
+      var output = unsafe ZSTD_outBuffer(dst: nil, size: 0, pos: 0)
+      return unsafe ZSTD_decompressStream(context, &output, &input)
+    }
+    guard ZSTD_isError(code) == 0 else { throw FrameFault(Self.reason(code)) }
+    part = .blockHeader
+    return .frame(header: header)
+  }
+
+  func decode(
+    _ input: Buffer, _ range: Range<Int>, into output: Buffer, _ target: Range<Int>
+  ) -> FrameStep {
+    if part == .blockHeader {
+      guard range.count >= 3 else { return FrameStep(wanted: 3) }
+      let block = input.withBytes(range) { $0.littleEndian(0..<3) }
+      let (type, size) = (block >> 1 & 3, Int(block >> 3))
+      guard type != 3, size <= 1 << 17 else {
+        return FrameStep(end: .broken("a block header is damaged"))
+      }
+      let whole = 3 + (type == 1 ? 1 : size)
+      guard range.count >= whole else { return FrameStep(wanted: whole) }
+      isLastBlock = block & 1 == 1
+      left = whole
+      part = .block
+    } else if part == .checksum, left == 4, range.count < 4 {
+      return FrameStep(wanted: 4)
+    }
+    var step = FrameStep()
+    let code = unsafe input.withPointer(range.lowerBound..<range.lowerBound + left) { source in
+      unsafe output.withPointer(target) { target in
+        var inBuffer = unsafe ZSTD_inBuffer(
+          src: UnsafeRawPointer(source.baseAddress), size: source.count, pos: 0)
+        var outBuffer = unsafe ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: 0)
+        let code = unsafe ZSTD_decompressStream(context, &outBuffer, &inBuffer)
+        step.consumed = unsafe inBuffer.pos
+        step.produced = unsafe outBuffer.pos
+        return code
+      }
+    }
+    guard ZSTD_isError(code) == 0 else {
+      let isChecksum = part == .checksum
+      step = FrameStep(consumed: isChecksum ? left : 0)
+      step.end =
+        isChecksum ? .damaged("the checksum of a frame is wrong") : .broken(Self.reason(code))
+      return step
+    }
+    left -= step.consumed
+    if left == 0, step.produced < target.count {
+      // All that this part holds has come out.
+      switch part {
+      case .block where isLastBlock && hasChecksum:
+        part = .checksum
+        left = 4
+      case .block where !isLastBlock: part = .blockHeader
+      default: step.end = .sound
+      }
+    }
+    // What is missing is only to be called again.
+    if step.consumed == 0, step.produced == 0, step.end == nil { step.wanted = 1 }
+    return step
+  }
+
+  private static func reason(_ code: Int) -> String {
+    unsafe String(cString: ZSTD_getErrorName(code))
+  }
+}

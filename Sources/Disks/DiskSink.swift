@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import System
+
+/// What takes a disk front to back.
+package protocol DiskSink {
+  mutating func write(_ buffer: Buffer, _ range: Range<Int>) throws
+  mutating func skip(zeros count: UInt64) throws
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Files
+package import System
+
+/// A new sparse file: zeros are what is not written.
+package final class SparseFile: DiskTarget {
+  package let file: PendingFile
+
+  /// - Parameter size: that it is sure to get; nil where that is not known.
+  /// - Throws: status 73 where the file system cannot hold it.
+  package init(_ file: PendingFile, size: UInt64?) throws {
+    self.file = file
+    if let size { try file.descriptor.presetSize(size) }
+  }
+
+  package func write(_ buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws {
+    try file.descriptor.write(buffer, range, at: offset)
+  }
+
+  package func zero(_ range: Range<UInt64>) {}
+
+  package func finish(length: UInt64) throws {
+    try file.descriptor.truncate(to: length)
+  }
+
+  package var hasChanged: Bool { false }
+}

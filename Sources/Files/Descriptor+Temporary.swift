@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import System
+import SystemPackage
+
+extension Descriptor {
+  /// Where a temporary file lies: in `directory`; where nil, in `$TMPDIR`, or else in `/var/tmp`.
+  package static func temporaryDirectory(_ directory: String?) -> String {
+    let variable = Host.environment("TMPDIR").flatMap { $0.isEmpty ? nil : $0 }
+    return directory ?? variable ?? "/var/tmp"
+  }
+
+  /// A file without a name, for data that has to wait.
+  ///
+  /// - Parameters:
+  ///   - directory: see `temporaryDirectory`.
+  ///   - kind: what messages call it.
+  /// - Throws: status 73.
+  package static func temporary(
+    in directory: String?, called kind: String = "temporary file"
+  ) throws -> Descriptor {
+    let path = FilePath(temporaryDirectory(directory))
+    let name = "\(kind) in \(path)"
+    do {
+      do {
+        return try open(path, [.readWrite, .unnamed], name: name, permissions: 0o600)
+      } catch {
+        let folder = try open(path, [.read, .directory])
+        let hidden = PendingFile.hiddenName()
+        return try Cleanup.uninterrupted { () throws(Errno) in
+          let file = try open(
+            hidden, [.readWrite, .createNew], in: folder, name: name, permissions: 0o600)
+          folder.unlink(hidden)
+          return file
+        }
+      }
+    } catch {
+      throw Failure(.cannotCreate, path.string, error)
+    }
+  }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import System
+import SystemPackage
+
+/// Where a tool's stream goes: standard output, or the file of `-o`.
+package struct Output: Sendable {
+  package let descriptor: Descriptor
+  private let pending: PendingFile?
+  private let isDirect: Bool
+
+  /// Standard output, unless it is a terminal.
+  ///
+  /// - Throws: status 64 on a terminal, 73 where it takes no writes.
+  package static func standard() throws -> Output {
+    guard !Descriptor.standardOutput.isTerminal else {
+      throw Failure(.usage, "standard output is a terminal; redirect it")
+    }
+    try Descriptor.standardOutput.requireWritable()
+    Descriptor.standardOutput.widenPipe()
+    return Output(descriptor: .standardOutput, pending: nil, isDirect: false)
+  }
+
+  /// A file that appears under its name when it is complete and synced; a FIFO or device is written
+  /// directly.
+  private static func file(_ path: String, replaces: Bool) throws -> Output {
+    let file = FilePath(path)
+    do {
+      let there = try Descriptor.status(of: file)
+      // /dev/stdout is a link, which must not be replaced by a file.
+      if let there, try Descriptor.status(of: file, following: false)?.kind == .symlink,
+        there.identity == (try Descriptor.standardOutput.status().identity)
+      {
+        return try standard()
+      }
+      let kind = there?.kind
+      switch kind {
+      case .fifo, .characterDevice, .blockDevice:
+        if let there { try Claims.output(there, name: path) }
+        let isExclusive = kind == .blockDevice && !replaces
+        let descriptor = try Descriptor.open(file, isExclusive ? [.write, .exclusive] : .write)
+        if descriptor.isTerminal { throw Failure(.usage, "\(path): is a terminal") }
+        try descriptor.requireWritable()
+        return Output(descriptor: descriptor, pending: nil, isDirect: true)
+      default: break
+      }
+      guard let name = file.lastComponent, name.kind == .regular, !path.hasSuffix("/") else {
+        throw Errno.isDirectory
+      }
+      let folder = file.removingLastComponent()
+      let directory = try Descriptor.open(folder.isEmpty ? "." : folder, [.read, .directory])
+      let pending = try PendingFile(
+        FilePath(name.string), in: directory, displayName: path, replaces: replaces)
+      return Output(descriptor: pending.descriptor, pending: pending, isDirect: false)
+    } catch Errno.resourceBusy {
+      throw Failure(.cannotCreate, "\(path): is in use (use -f to write to it anyway)")
+    } catch let error as Errno {
+      throw Failure(.cannotCreate, path, error)
+    }
+  }
+
+  /// The output of `-o`, or standard output where that is nil or `-`.
+  ///
+  /// - Parameters:
+  ///   - replaces: whether a file that exists is replaced, and a device in use is written.
+  ///   - atLeast: bytes that are sure to be written.
+  package static func open(_ path: String?, replaces: Bool, atLeast: UInt64 = 0) throws -> Output {
+    let output =
+      if let path, path != "-" { try file(path, replaces: replaces) } else { try standard() }
+    try output.descriptor.requireRoom(for: atLeast)
+    return output
+  }
+
+  /// The last step of a run that went well.
+  package func commit() throws {
+    if let pending {
+      try PendingFile.commit([pending])
+    } else if isDirect {
+      try descriptor.sync()
+    }
+  }
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CNBD
+import Glibc
+package import System
+
+/// One connection to an NBD export, and the only one: a server may take no second client, and there
+/// are QEMUs that die when a client leaves (see vma-pack(1)), so none is made to look first.
+///
+/// Used by one thread at a time. libnbd moves bytes only while it is called, so requests go on their
+/// way in `read`, `write` and `zero`, and answers come in while somebody waits for one.
+@safe package final class NBDClient {
+  /// A request that was made and not answered yet.
+  package struct Request {
+    fileprivate let cookie: UInt64
+    fileprivate let offset: UInt64
+  }
+
+  /// What the server said to a request: its words, and its error code.
+  private struct Refusal: Error {
+    let words: String
+    let code: Int32
+    /// Takes what libnbd keeps of the call that failed last in this thread.
+    init() {
+      let text = unsafe nbd_get_error().map { unsafe String(cString: $0) } ?? "unknown error"
+      // The name of the C function in front tells the user nothing.
+      let parts = text.split(separator: ": ", maxSplits: 1)
+      words = parts.count == 2 && parts[0].hasPrefix("nbd_") ? String(parts[1]) : text
+      code = nbd_get_errno()
+    }
+  }
+
+  /// As it is called in messages.
+  package let uri: String
+  private let handle: OpaquePointer
+  /// Bytes.
+  package let size: UInt64
+  /// What places and lengths of requests must be multiples of; a power of 2, at least 1.
+  package let blockSize: UInt64
+  private let largestPayload: UInt64
+
+  private static let context = LIBNBD_CONTEXT_BASE_ALLOCATION
+
+  /// Connects and takes all that the server tells of the export.
+  ///
+  /// - Parameters:
+  ///   - uri: as `nbd_connect_uri` takes it; files that it names (of TLS keys) may be read.
+  ///   - failing: the status of what goes wrong here.
+  ///   - asksForHoles: makes `allocation` work, where the server can.
+  package init(_ uri: String, failing status: Failure.Status, asksForHoles: Bool) throws(Failure) {
+    self.uri = uri
+    func failure() -> Failure { Failure(status, "\(uri): \(Refusal().words)") }
+    guard let handle = unsafe nbd_create() else { throw failure() }
+    guard unsafe nbd_set_uri_allow_local_file(handle, true) == 0,
+      unsafe !asksForHoles || nbd_add_meta_context(handle, Self.context) == 0,
+      // An answer that does not fill the buffer is an error to libnbd: no need to clear it before.
+      unsafe nbd_set_pread_initialize(handle, false) == 0,
+      unsafe nbd_connect_uri(handle, uri) == 0
+    else {
+      let failure = failure()
+      unsafe nbd_close(handle)
+      throw failure
+    }
+    let size = unsafe nbd_get_size(handle)
+    guard size >= 0 else {
+      let failure = failure()
+      unsafe nbd_close(handle)
+      throw failure
+    }
+    let smallest = unsafe nbd_get_block_size(handle, LIBNBD_SIZE_MINIMUM)
+    let largest = unsafe nbd_get_block_size(handle, LIBNBD_SIZE_MAXIMUM)
+    unsafe self.handle = unsafe handle
+    self.size = UInt64(size)
+    blockSize = UInt64(max(smallest, 1))
+    // A server that says nothing takes 32 MiB: so the protocol has it.
+    largestPayload = largest > 0 ? UInt64(largest) : 32 << 20
+  }
+
+  deinit {
+    unsafe nbd_close(handle)
+  }
+
+  // MARK: What the server can do
+
+  /// The server, where it is a process of this machine.
+  package var peer: PeerProcess? { PeerProcess(of: unsafe nbd_aio_get_fd(handle)) }
+
+  package var isReadOnly: Bool { unsafe nbd_is_read_only(handle) == 1 }
+  package var canZero: Bool { unsafe nbd_can_zero(handle) == 1 }
+  package var canFlush: Bool { unsafe nbd_can_flush(handle) == 1 }
+  package var canTellHoles: Bool { unsafe nbd_can_meta_context(handle, Self.context) == 1 }
+
+  /// The most bytes, at most `wish`, that one request should carry: in whole blocks.
+  package func payload(atMost wish: Int) -> Int {
+    let most = min(UInt64(wish), largestPayload)
+    return Int(max(most / blockSize, 1) * blockSize)
+  }
+
+  /// Whether more can be asked of the server.
+  package var isAlive: Bool {
+    unsafe nbd_aio_is_ready(handle) == 1 || nbd_aio_is_processing(handle) == 1
+  }
+
+  // MARK: Requests
+
+  /// Asks for bytes of the export. The buffer must live, untouched, until the answer has come.
+  package func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws(Failure)
+    -> Request
+  {
+    try request(at: offset) {
+      unsafe buffer.withPointer(range) { bytes in
+        unsafe nbd_aio_pread(
+          handle, bytes.baseAddress, bytes.count, offset, nbd_completion_callback(), 0)
+      }
+    }
+  }
+
+  /// Gives bytes to the export. The buffer must live, untouched, until the answer has come.
+  package func write(_ buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws(Failure)
+    -> Request
+  {
+    try request(at: offset) {
+      unsafe buffer.withPointer(range) { bytes in
+        unsafe nbd_aio_pwrite(
+          handle, bytes.baseAddress, bytes.count, offset, nbd_completion_callback(), 0)
+      }
+    }
+  }
+
+  /// Has the server make zeros, as holes if it likes.
+  package func zero(_ range: Range<UInt64>) throws(Failure) -> Request {
+    try request(at: range.lowerBound) {
+      unsafe nbd_aio_zero(
+        handle, UInt64(range.count), range.lowerBound, nbd_completion_callback(), 0)
+    }
+  }
+
+  private func request(at offset: UInt64, _ call: () -> Int64) throws(Failure) -> Request {
+    let cookie = call()
+    guard cookie >= 0 else { throw failure(Refusal(), at: offset) }
+    return Request(cookie: UInt64(cookie), offset: offset)
+  }
+
+  /// Waits for the answer to a request; once.
+  package func wait(for request: Request) throws(Failure) {
+    _ = try isCarriedOut(request, tolerating: [])
+  }
+
+  /// Waits for the answer to a request to make zeros; once.
+  ///
+  /// - Returns: false where the server cannot make them and they have to be written.
+  package func waitForZeros(_ request: Request) throws(Failure) -> Bool {
+    // What servers answer to a command that they, or the storage behind them, do not know.
+    try isCarriedOut(request, tolerating: [EINVAL, ENOTSUP])
+  }
+
+  private func isCarriedOut(_ request: Request, tolerating: [Int32]) throws(Failure) -> Bool {
+    do throws(Refusal) {
+      while try !isAnswered(request) {
+        guard unsafe nbd_poll(handle, -1) < 0 else { continue }
+        let refusal = Refusal()
+        // The connection is gone, but the answer may have come before.
+        guard (try? isAnswered(request)) == true else { throw refusal }
+      }
+      return true
+    } catch {
+      if tolerating.contains(error.code), isAlive { return false }
+      throw failure(error, at: request.offset)
+    }
+  }
+
+  private func isAnswered(_ request: Request) throws(Refusal) -> Bool {
+    let answer = unsafe nbd_aio_command_completed(handle, request.cookie)
+    guard answer >= 0 else { throw Refusal() }
+    return answer == 1
+  }
+
+  /// Moves what can be moved without waiting.
+  package func nudge() throws(Failure) {
+    guard unsafe nbd_poll(handle, 0) >= 0 else {
+      throw Failure(.inputOutput, "\(uri): \(Refusal().words)")
+    }
+  }
+
+  private func failure(_ refusal: Refusal, at offset: UInt64) -> Failure {
+    Failure(.inputOutput, "\(uri): at byte \(offset): \(refusal.words)")
+  }
+
+  // MARK: Holes
+
+  /// A stretch of an export, as the server describes it.
+  package struct Stretch {
+    package var length: UInt64
+    /// Whether it is sure to read as zeros. A hole alone is not: it may hold anything.
+    package var isZero: Bool
+  }
+
+  /// Asks how a part of the export is allocated.
+  ///
+  /// - Returns: stretches from `range`'s start on, which may end before or behind its end; nil
+  ///   where the server gives no answer.
+  /// - Throws: where it gives one after which there is no talking to it.
+  package func allocation(of range: Range<UInt64>) throws(Failure) -> [Stretch]? {
+    final class Answer { var stretches: [Stretch] = [] }
+    let answer = Answer()
+    let start = range.lowerBound
+    // libnbd frees this when the request is over, be it by an error.
+    let retained = unsafe Unmanaged.passRetained(answer)
+    let callback = unsafe nbd_extent_callback(
+      callback: { data, context, _, entries, count, _ in
+        guard let data = unsafe data, let context = unsafe context, let entries = unsafe entries,
+          unsafe strcmp(context, NBDClient.context) == 0
+        else { return 0 }
+        let answer = unsafe Unmanaged<Answer>.fromOpaque(data).takeUnretainedValue()
+        // Pairs of a length and flags.
+        for index in stride(from: 0, to: count - 1, by: 2) {
+          answer.stretches.append(
+            Stretch(
+              length: UInt64(unsafe entries[index]),
+              isZero: unsafe entries[index + 1] & UInt32(LIBNBD_STATE_ZERO) != 0))
+        }
+        return 0
+      },
+      user_data: retained.toOpaque(),
+      free: { data in
+        if let data = unsafe data { unsafe Unmanaged<Answer>.fromOpaque(data).release() }
+      })
+    guard unsafe nbd_block_status(handle, UInt64(range.count), start, callback, 0) == 0 else {
+      let refusal = Refusal()
+      guard isAlive else { throw failure(refusal, at: start) }
+      return nil
+    }
+    return answer.stretches
+  }
+
+  // MARK: The end
+
+  /// Has the server put all that was written on its storage.
+  package func flush() throws(Failure) {
+    guard unsafe nbd_flush(handle, 0) == 0 else {
+      throw Failure(.inputOutput, "\(uri): \(Refusal().words)")
+    }
+  }
+
+  /// Takes leave of the server; all requests must have been answered.
+  package func close() {
+    // What is done is done: a server that is in a hurry changes nothing.
+    unsafe _ = nbd_shutdown(handle, 0)
+  }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Synchronization
+
+/// What has to be taken back when a run ends before it is done.
+package enum Cleanup {
+  private struct Actions: Sendable {
+    var next = 0
+    var list: [Int: @Sendable () -> Void] = [:]
+  }
+
+  private static let actions = Mutex(Actions())
+  // Held by whoever gives files their names, so that a signal comes before all of that or after.
+  private static let monitor = Monitor()
+
+  /// - Returns: a number to `cancel` the action by.
+  package static func add(_ action: @escaping @Sendable () -> Void) -> Int {
+    actions.withLock {
+      $0.next += 1
+      $0.list[$0.next] = action
+      return $0.next
+    }
+  }
+
+  package static func cancel(_ number: Int) {
+    actions.withLock { $0.list[number] = nil }
+  }
+
+  /// Runs `body` so that no signal ends the process in the middle of it.
+  package static func uninterrupted<Result, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    monitor.lock()
+    defer { monitor.unlock() }
+    return try body()
+  }
+
+  /// Takes everything back, the last first; the process must end after it.
+  package static func run() {
+    monitor.lock()
+    for action in actions.withLock(\.list).sorted(by: { $0.key > $1.key }) { action.value() }
+  }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CLinux
+import Glibc
+package import SystemPackage
+
+// Names in a directory.
+extension Descriptor {
+  /// Gives a file that was opened unnamed a name in this directory.
+  package func link(_ file: Descriptor, as path: FilePath) throws(Errno) {
+    try unsafe Self.with(.linkat, FilePath("/proc/self/fd/\(file.raw)"), path) { source, target in
+      unsafe linkat(AT_FDCWD, source, raw, target, linux_at_symlink_follow)
+    }
+  }
+
+  /// Renames within this directory; what is there is replaced.
+  package func rename(_ path: FilePath, to newPath: FilePath) throws(Errno) {
+    try unsafe Self.with(.renameat, path, newPath) { source, target in
+      unsafe renameat(raw, source, raw, target)
+    }
+  }
+
+  /// Makes another name for a file in this directory; of a symbolic link, for the link itself.
+  package func link(_ path: FilePath, to newPath: FilePath) throws(Errno) {
+    try unsafe Self.with(.linkat, path, newPath) { source, target in
+      unsafe linkat(raw, source, raw, target, 0)
+    }
+  }
+
+  /// Renames a file within this directory; fails with EEXIST if something is there.
+  package func renameNew(_ path: FilePath, to newPath: FilePath) throws(Errno) {
+    do {
+      return try unsafe Self.with(.renameat2, path, newPath) { source, target in
+        unsafe linux_rename_new(raw, source, target)
+      }
+    } catch {
+      if error == .fileExists { throw error }
+    }
+    // File systems without RENAME_NOREPLACE.
+    do {
+      try link(path, to: newPath)
+      return unlink(path)
+    } catch {
+      if error == .fileExists { throw error }
+    }
+    // And without hard links: an empty file takes the name, and is the only thing to be replaced.
+    _ = try Self.open(newPath, [.write, .createNew], in: self)
+    do {
+      try rename(path, to: newPath)
+    } catch {
+      unlink(newPath)
+      throw error
+    }
+  }
+
+  /// Calls a function of two paths.
+  private static func with(
+    _ system: SystemCall, _ first: FilePath, _ second: FilePath,
+    _ call: (UnsafePointer<CChar>, UnsafePointer<CChar>) -> Int32
+  ) throws(Errno) {
+    try unsafe first.withPlatformString { first in
+      Result { () throws(Errno) in
+        _ = try unsafe system.retry(second) { second in unsafe call(first, second) }
+      }
+    }.get()
+  }
+
+  package func unlink(_ path: FilePath) {
+    _ = try? unsafe SystemCall.unlinkat.retry(path) { unsafe unlinkat(raw, $0, 0) }
+  }
+
+  /// Makes a directory; false if something of that name is there already.
+  package static func makeDirectory(_ path: FilePath) throws(Errno) -> Bool {
+    do {
+      try unsafe SystemCall.mkdir.retry(path) { unsafe mkdir($0, 0o777) }
+      return true
+    } catch {
+      if error == .fileExists { return false }
+      throw error
+    }
+  }
+
+  /// Removes an empty directory in this one.
+  package func removeDirectory(_ path: FilePath) {
+    _ = try? unsafe SystemCall.unlinkat.retry(path) { unsafe unlinkat(raw, $0, AT_REMOVEDIR) }
+  }
+
+  package static func removeDirectory(_ path: FilePath) {
+    _ = try? unsafe SystemCall.rmdir.retry(path) { unsafe rmdir($0) }
+  }
+
+  /// Creates a directory in this one that only its owner can enter.
+  ///
+  /// - Returns: its name, which begins with `prefix`.
+  package func makePrivateDirectory(prefix: String) throws(Errno) -> FilePath {
+    var template = "/proc/self/fd/\(raw)/\(prefix)XXXXXX".utf8CString.map { $0 }
+    try SystemCall.mkdtemp.retry { unsafe mkdtemp(&template) == nil ? -1 : 0 }
+    return FilePath(FilePath(platformString: template).lastComponent?.string ?? "")
+  }
+
+  /// Gives a file in this directory, not what a link stands for, to another user.
+  package func changeOwner(of path: FilePath, to user: UInt32) throws(Errno) {
+    try unsafe SystemCall.fchownat.retry(path) {
+      unsafe fchownat(raw, $0, user, gid_t.max, AT_SYMLINK_NOFOLLOW)
+    }
+  }
+
+  package func changeOwner(to user: UInt32) throws(Errno) {
+    try SystemCall.fchown.retry { fchown(raw, user, gid_t.max) }
+  }
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+
+/// What a loop waits for.
+package struct Readiness: Sendable {
+  private var entries: [pollfd] = []
+
+  package init() {}
+
+  /// - Returns: a number to ask `isReady` by.
+  @discardableResult
+  package mutating func add(_ descriptor: Descriptor, writing: Bool = false) -> Int {
+    let events = Int16(POLLIN) | (writing ? Int16(POLLOUT) : 0)
+    entries.append(pollfd(fd: descriptor.raw, events: events, revents: 0))
+    return entries.count - 1
+  }
+
+  /// Waits until one of them is ready.
+  package mutating func wait(milliseconds: Int) {
+    _ = unsafe poll(&entries, nfds_t(entries.count), Int32(clamping: milliseconds))
+  }
+
+  package func isReady(_ number: Int) -> Bool { entries[number].revents != 0 }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CLinux
+import Glibc
+import SystemPackage
+
+/// The system calls that can fail, by their C names. Each of them is made through `attempt` and
+/// nowhere else, so that tests of a debug build can make it fail (see `FaultInjection`).
+enum SystemCall: String, CaseIterable {
+  case accept, bind, close, connect, fallocate, fchown, fchownat, fcntl, fstat, fstatat, fstatvfs,
+    fsync, ftruncate, getsockopt, ioctl, linkat, listen, lseek, mkdir, mkdtemp, mmap, openat, pipe,
+    poll, pread, pwrite, read, recv, renameat, renameat2, rmdir, send, socket, socketpair, unlinkat,
+    waitpid, write, writev
+  case posixSpawn = "posix_spawn"
+  case threadCreate = "pthread_create"
+  /// What is said on standard error, which is to be heard when a test has all writes fail.
+  case say
+  /// openat of a file without a name.
+  case openUnnamed = "tmpfile"
+  /// fallocate that does not free what it makes zeros.
+  case zeroRange = "zero_range"
+
+  /// Makes the call once: -1 and `errno` if it fails.
+  @inline(__always)
+  func attempt<Value: BinaryInteger>(_ body: () -> Value) -> Value {
+    #if DEBUG
+      if let code = FaultInjection.strike(self).code {
+        errno = code
+        return -1
+      }
+    #endif
+    return body()
+  }
+
+  /// Makes a call that moves bytes once.
+  ///
+  /// - Parameters:
+  ///   - bytes: how many there are to move.
+  ///   - body: moves at most so many.
+  @inline(__always)
+  func attempt<Value: BinaryInteger>(bytes: Int, _ body: (Int) -> Value) -> Value {
+    #if DEBUG
+      let fault = FaultInjection.strike(self)
+      if let code = fault.code {
+        errno = code
+        return -1
+      }
+      return body(min(bytes, fault.mostBytes))
+    #else
+      return body(bytes)
+    #endif
+  }
+
+  /// Repeats a call that was interrupted; any other error is thrown.
+  @discardableResult
+  func retry<Value: BinaryInteger>(_ body: () -> Value) throws(Errno) -> Value {
+    while true {
+      let value = attempt(body)
+      if value != -1 { return value }
+      if errno != EINTR { throw Errno(rawValue: errno) }
+    }
+  }
+
+  /// The same for a call about a path.
+  @discardableResult
+  func retry(
+    _ path: FilePath, _ body: (UnsafePointer<CChar>) -> Int32
+  ) throws(Errno) -> Int32 {
+    try unsafe path.withPlatformString { path in
+      Result { () throws(Errno) in try retry { unsafe body(path) } }
+    }.get()
+  }
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Command
+@preconcurrency import Glibc
+import TestSupport
+import Testing
+
+@testable import CatTool
+@testable import PackTool
+@testable import TapTool
+@testable import ToTarTool
+@testable import UnpackTool
+
+/// A tool, and its short options in the notation of getopt(3).
+private struct Tool: CustomTestStringConvertible, Sendable {
+  var command: any Filter.Type
+  var options: String
+  /// The long name of each short option.
+  var names: [Character: String]
+  /// Words that every call needs.
+  var required: [String] = []
+
+  var testDescription: String { command.configuration.commandName ?? "" }
+
+  private static let common: [Character: String] = ["h": "help", "q": "quiet", "v": "verbose"]
+
+  static let all = [
+    Tool(
+      command: VMAPack.self, options: "c:fho:qT:vz",
+      names: common.merging(
+        ["c": "config", "f": "force", "o": "output", "T": "threads", "z": "zstd"]) { $1 }),
+    Tool(
+      command: VMAUnpack.self, options: "C:d:fhlm:qtv",
+      names: common.merging(
+        [
+          "C": "directory", "d": "drive", "f": "force", "l": "list", "m": "map", "t": "test",
+        ]) { $1 }),
+    Tool(command: VMACat.self, options: "hqv", names: common, required: ["a.vma"]),
+    Tool(
+      command: VMAToTar.self, options: "d:fho:qv",
+      names: common.merging(["d": "drive", "f": "force", "o": "output"]) { $1 }),
+    Tool(
+      command: VMATap.self, options: "c:d:hlqv",
+      names: common.merging(["c": "config", "d": "device", "l": "list"]) { $1 },
+      required: ["--qmp", "socket"]),
+  ]
+
+  /// What the C library makes of the words: every option by its long name, then the operands. Nil
+  /// if it finds an unknown option, or no value.
+  func separated(_ words: [String]) -> [String]? {
+    let copies = (["tool"] + words).map { strdup($0) }
+    defer { for word in copies { free(word) } }
+    let count = Int32(copies.count)
+    // The library sorts the operands to the end of it.
+    let argv = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>.allocate(
+      capacity: copies.count + 1)
+    defer { argv.deallocate() }
+    for (index, word) in (copies + [nil]).enumerated() { argv[index] = word }
+    optind = 0
+    opterr = 0
+    var separated: [String] = []
+    while true {
+      let option = getopt(count, argv, options)
+      if option == -1 { break }
+      let letter = Character(UnicodeScalar(UInt8(option)))
+      guard letter != "?", let name = names[letter] else { return nil }
+      guard options.contains("\(letter):") else {
+        separated.append("--\(name)")
+        continue
+      }
+      let value = String(cString: optarg)
+      separated += value.hasPrefix("-") ? ["--\(name)=\(value)"] : ["--\(name)", value]
+    }
+    return separated + ["--"]
+      + (Int(optind)..<Int(count)).compactMap { argv[$0].map { String(cString: $0) } }
+  }
+}
+
+/// What a command line comes to.
+private enum Meaning: Equatable {
+  case command(String)
+  case message(status: Int32, String)
+}
+
+extension Filter {
+  /// - Parameter options: separates the words, as a tool does with its own.
+  fileprivate static func meaning(of words: [String], _ options: OptionWords? = nil) -> Meaning {
+    do {
+      let words = try options?.separate(words) ?? words
+      return .command("\(try parseAsRoot(words))")
+    } catch {
+      let status = exitCode(for: error).rawValue
+      // Of failures the words are not compared, as they name the option in either form.
+      return .message(status: status, status == 0 ? fullMessage(for: error) : "")
+    }
+  }
+}
+
+@Suite("Short options are read as getopt(3) reads them", .serialized)
+struct OptionWordTests {
+  @Test("C6: random clusters mean what their separated form means", arguments: Tool.all)
+  fileprivate func clusters(tool: Tool) throws {
+    let options = try OptionWords(of: tool.command)
+    var random = SeededGenerator(seed: 6)
+    let letters = Array(tool.options.filter { $0 != ":" })
+    let values = ["x", "here", "0", "-", "--", "-v", "--help", "a=b", "=", "é", "d=/dev/vg/h"]
+    var counts = [0, 0, 0]
+    for _ in 0..<300 {
+      var words: [String] = []
+      for _ in 0..<Int.random(in: 0...4, using: &random) {
+        switch Int.random(in: 0..<6, using: &random) {
+        case 0: words.append(values.randomElement(using: &random)!)
+        case 1: words.append(String(values.randomElement(using: &random)!.drop { $0 == "-" }))
+        default:
+          // Help and unknown letters are rare, so that most command lines are accepted.
+          let word = (0..<Int.random(in: 1...4, using: &random)).map { _ -> Character in
+            let letter = letters.randomElement(using: &random)!
+            let isRare = letter == "h" && Int.random(in: 0..<4, using: &random) > 0
+            return Int.random(in: 0..<40, using: &random) == 0 ? "e" : isRare ? "v" : letter
+          }
+          let value = Bool.random(using: &random) ? "" : values.randomElement(using: &random)!
+          words.append("-" + String(word) + value)
+        }
+      }
+      let found = tool.command.meaning(of: tool.required + words, options)
+      // A long option is none of getopt's.
+      if words.contains(where: { $0.hasPrefix("--") && $0 != "--" }) { continue }
+      guard let separated = tool.separated(words) else {
+        #expect(found == .message(status: 64, ""), "\(words)")
+        counts[0] += 1
+        continue
+      }
+      let operands = tool.required.first == "--qmp" ? [] : tool.required
+      var expected = separated
+      if let end = expected.firstIndex(of: "--") {
+        expected.insert(contentsOf: operands, at: end + 1)
+      }
+      if operands.isEmpty { expected = tool.required + expected }
+      #expect(found == tool.command.meaning(of: expected), "\(words)")
+      counts[found == .message(status: 64, "") ? 1 : 2] += 1
+    }
+    // Each kind was seen often enough to prove something.
+    #expect(counts.allSatisfy { $0 > 8 }, "\(counts)")
+  }
+
+  @Test("C6: a declared option has a long name, and the list here is complete", arguments: Tool.all)
+  fileprivate func declared(tool: Tool) throws {
+    let options = try OptionWords(of: tool.command)
+    for letter in (UInt8(ascii: "A")...UInt8(ascii: "z")).map({ Character(UnicodeScalar($0)) }) {
+      guard letter.isLetter else { continue }
+      let words = tool.required + ["-\(letter)1"]
+      let isKnown = tool.names[letter] != nil
+      let takesValue = tool.options.contains("\(letter):")
+      let separated = try? options.separate(words)
+      #expect((separated != nil) == (isKnown && takesValue), "-\(letter)")
+      if let name = tool.names[letter], takesValue {
+        #expect(separated == tool.required + ["--\(name)", "1"])
+      }
+    }
+  }
+}
