@@ -143,6 +143,46 @@ struct DocumentTests {
     try dir.run(tool, arguments).fails(64, tool)
   }
 
+  /// The options that a text gives to tools in command lines, with the name of the tool.
+  private func usedOptions(in text: String) -> [(tool: String, option: String)] {
+    let lines = text.replacingOccurrences(of: "\\-", with: "-")
+      .replacingOccurrences(of: "\\e\n", with: " ").replacingOccurrences(of: "\\\n", with: " ")
+      .split(separator: "\n")
+    var used: [(tool: String, option: String)] = []
+    for line in lines {
+      var tool: String?
+      for word in line.split(separator: " ") {
+        let bare = word.trimmingCharacters(
+          in: .punctuationCharacters.union(["`", "$", "<", ">", "|"]))
+        if Tool(rawValue: bare) != nil {
+          tool = bare
+        } else if word.contains(where: { "|;&>)".contains($0) }) {
+          tool = nil
+        } else if let tool, let match = word.firstMatch(of: /^(--[a-z-]+|-[A-Za-z])/) {
+          used.append((tool, String(match.output.0)))
+        }
+      }
+    }
+    return used
+  }
+
+  @Test(
+    arguments: ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
+      + Tool.allCases.map { "man/\($0.rawValue).1" } + ["man/vma.5", "man/vma-events.5"])
+  func `command lines in documents use options that exist`(path: String) throws {
+    let used = usedOptions(in: try document(path))
+    for tool in Tool.allCases {
+      let options = Set(used.filter { $0.tool == tool.rawValue }.map(\.option))
+      #expect(options.subtracting(try dumpedOptions(of: tool)) == [], "\(tool.rawValue)")
+    }
+  }
+
+  @Test func `options in command lines are found`() {
+    let text = "Use `vma-cat --offset` or\nssh a vma\\-pack \\-zo x \\\n  --pve | tar -x; vma-tap"
+    let used = usedOptions(in: text).map { "\($0.tool) \($0.option)" }
+    #expect(used == ["vma-cat --offset", "vma-pack -z", "vma-pack --pve"])
+  }
+
   // MARK: Pages
 
   static let pages =
