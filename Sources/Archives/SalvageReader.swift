@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import Compression
-import System
+package import System
 package import VMA
 
 /// Reads what a damaged archive still holds: from any place where no sound extent is, it searches
@@ -42,6 +42,14 @@ package final class SalvageReader: ExtentSource {
   private var undecided: [UInt8: ClusterSet] = [:]
   /// A byte of that frame.
   private var undecidedPlace: UInt64 = 0
+
+  /// Reads part of a disk as it was restored, zeros where nothing was; false where it cannot be read.
+  package var readBack: ((_ device: UInt8, Buffer, Range<Int>, _ offset: UInt64) throws -> Bool)?
+  /// Clusters that are all zeros by their extent's header: these are compared without reading.
+  private var zeros: [UInt8: ClusterSet] = [:]
+  /// Bytes that were read back. They are limited: headers can name many clusters in few bytes.
+  private var comparedBytes: UInt64 = 0
+  private var scratch: Buffer?
 
   private static let windowSize = 12 << 20
 
@@ -149,8 +157,16 @@ package final class SalvageReader: ExtentSource {
         try census.record(slot)
       } catch {
         note("extent at byte \(extent.byte): \(error)")
+        // The first copy stays, but another one that is as good and differs makes it unproven.
+        if case .duplicateCluster = error, verdict != .doubtful, !isSuspect || length == 0,
+          slots.contains(where: { $0.device == slot.device && $0.cluster == slot.cluster })
+            || !isRestored(slot, at: position, in: extent)
+        {
+          Self.insert(slot, in: &unproven)
+        }
         continue
       }
+      if length == 0 { Self.insert(slot, in: &zeros) }
       if verdict == .doubtful || isSuspect && length > 0 {
         Self.insert(slot, in: &unproven)
       } else if verdict == .open {
@@ -165,6 +181,41 @@ package final class SalvageReader: ExtentSource {
     }
     extent.header = ExtentHeader(slots: slots)
     return !slots.isEmpty
+  }
+
+  /// Whether a copy of a cluster is the same as what was restored of it; false if that is not known.
+  ///
+  /// - Parameter position: of the copy in the extent's buffer.
+  private func isRestored(_ slot: Slot, at position: Int, in extent: Extent) -> Bool {
+    let cluster = UInt64(slot.cluster)
+    if unproven[slot.device]?.contains(cluster) == true { return true }
+    if slot.mask == 0, zeros[slot.device]?.contains(cluster) == true { return true }
+    guard let device = header.devices.first(where: { $0.id == slot.device }), let readBack,
+      comparedBytes < 4 * byte + UInt64(Self.windowSize)
+    else { return false }
+    let offset = cluster * UInt64(Format.clusterSize)
+    let rest = device.isVMState ? .max : device.size - offset
+    let length = Int(min(UInt64(Format.clusterSize), rest))
+    comparedBytes += UInt64(length)
+    do {
+      let buffer = try scratch ?? Buffer(capacity: Format.clusterSize)
+      scratch = buffer
+      guard try readBack(slot.device, buffer, 0..<length, offset) else { return false }
+      var isSame = true
+      ExtentHeader(slots: [slot]).forEachPiece { piece in
+        let start = Int(piece.offset - offset)
+        let range = start..<min(start + piece.length, length)
+        guard isSame, !range.isEmpty else { return }
+        if let place = piece.position {
+          isSame = buffer.isEqual(range, to: extent.buffer, at: position + place)
+        } else {
+          isSame = buffer.isZero(range)
+        }
+      }
+      return isSame
+    } catch {
+      return false
+    }
   }
 
   private static func insert(_ slot: Slot, in sets: inout [UInt8: ClusterSet]) {

@@ -97,6 +97,13 @@ package final class InPlaceTarget: DiskTarget {
     }
   }
 
+  package func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws -> Bool {
+    try makeZeros()
+    buffer.fillWithZeros(range)
+    _ = try descriptor.read(into: buffer, range, at: offset)
+    return true
+  }
+
   package func finish(length: UInt64) throws {
     try makeZeros()
     if try descriptor.size() < length { try descriptor.truncate(to: length) }

@@ -114,6 +114,9 @@ package final class NBDTarget: DiskTarget {
     }
   }
 
+  /// What was written may still be under way.
+  package func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) -> Bool { false }
+
   package func finish(length: UInt64) throws {
     try makeZeros()
     while !underWay.isEmpty { try waitForFirst() }

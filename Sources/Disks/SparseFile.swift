@@ -20,6 +20,12 @@ package final class SparseFile: DiskTarget {
 
   package func zero(_ range: Range<UInt64>) {}
 
+  package func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws -> Bool {
+    buffer.fillWithZeros(range)
+    _ = try file.descriptor.read(into: buffer, range, at: offset)
+    return true
+  }
+
   package func finish(length: UInt64) throws {
     try file.descriptor.truncate(to: length)
   }

@@ -133,6 +133,13 @@ import SystemPackage
       && memcmp(start, start + 8, range.count - 8) == 0
   }
 
+  /// Whether these bytes are the same as those of another buffer from `offset` on.
+  package func isEqual(_ range: Range<Int>, to other: Buffer, at offset: Int) -> Bool {
+    check(range)
+    other.check(offset..<offset + range.count)
+    return unsafe memcmp(base + range.lowerBound, other.base + offset, range.count) == 0
+  }
+
   /// The place of the first `needle` in a range where `other` stands so many bytes from it, too;
   /// nil if there is none.
   package func firstIndex(

@@ -19,6 +19,9 @@ extension Restore {
       mapFiles[device] = try directory?.file(name.path, replaces: options.force)
     }
 
+    salvager.readBack = { [unowned self] device, buffer, range, offset in
+      try targets[device]?.read(into: buffer, range, at: offset) ?? false
+    }
     try copy(salvager)
 
     var losses: [String] = []

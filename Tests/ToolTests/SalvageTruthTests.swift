@@ -207,6 +207,45 @@ struct SalvageTruthTests {
     }
   }
 
+  // MARK: Two copies
+
+  /// Changes one byte in an archive; the bytes around it stay where they are.
+  @Test(
+    "B6: two copies of a cluster that differ leave it unproven; two that are the same prove it",
+    arguments: ["file", "in place"], [true, false])
+  func twoCopies(target: String, differ: Bool) throws {
+    var archive = Self.archive
+    // A full cluster, and one that is zeros by its mask.
+    let slots = archive.extents.flatMap { $0.slots.compactMap(\.self) }.filter { $0.device == 2 }
+    var full = try #require(slots.first { $0.mask.nonzeroBitCount == 16 })
+    var empty = try #require(slots.first { $0.mask == 0 })
+    let torn = try #require(slots.first { ![0, 0xffff].contains($0.mask) })
+    if differ {
+      full.blocks[4099] ^= 1
+      empty.mask = 2
+      empty.blocks = Image.full(4096, seed: 63)
+    }
+    archive.extents.append(Archive.Extent([full, torn]))
+    archive.extents.append(Archive.Extent([empty, empty]))
+    try dir.write(archive.bytes(), to: "twice.vma")
+    let inPlace = target == "in place"
+    if inPlace {
+      try dir.write([UInt8](repeating: 0x77, count: Self.image.count), to: "b.raw")
+    }
+    let outcome = try dir.run(
+      .unpack,
+      ["--salvage", "--lost", "maps", "-C", "out"] + (inPlace ? ["-m", "b=b.raw"] : [])
+        + ["twice.vma"])
+    #expect(outcome.ending == .exit(65) && outcome.errors.contains("is there twice"), "\(outcome)")
+    let map = try map("maps/disk-b.map", of: Self.image)
+    for (cluster, sign) in map.enumerated() {
+      let isDoubtful = differ && [full.cluster, empty.cluster].contains(UInt32(cluster))
+      #expect(sign == (isDoubtful ? "?" : "+"), "cluster \(cluster)")
+    }
+    let name = inPlace ? "b.raw" : differ ? "out/disk-b.raw.partial" : "out/disk-b.raw"
+    try dir.expect(name, holds: Self.image)
+  }
+
   // MARK: Outputs that fail
 
   @Test(
