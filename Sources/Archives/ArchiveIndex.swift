@@ -53,14 +53,15 @@ package struct ArchiveIndex {
           try ExtentHeader(parsing: bytes, uuid: reader.header.uuid, digest: MD5.self)
         }
         let data = byte + UInt64(Format.extentHeaderSize)
-        let isCut = UInt64(header.dataSize) > fileSize - data
-        let there = isCut ? header.prefix(ofBytes: Int(fileSize - data)) : header
-        try census.record(there)
+        // If bytes are missing, they may be missing anywhere in the extent: none of it is used.
+        guard UInt64(header.dataSize) <= fileSize - data else {
+          throw Fault.truncated(expected: header.dataSize, found: Int(fileSize - data))
+        }
+        try census.record(header)
         for id in wanted {
           try Self.makeRoom(for: header.slots.count, in: &runs[id, default: []])
-          there.forEachRun(of: id, from: data) { runs[id]?.append($0) }
+          header.forEachRun(of: id, from: data) { runs[id]?.append($0) }
         }
-        if isCut { throw Fault.truncated(expected: header.dataSize, found: Int(fileSize - data)) }
         byte = data + UInt64(header.dataSize)
         isDense = header.blockCount == 0
         extentCount += 1

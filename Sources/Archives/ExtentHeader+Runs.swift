@@ -3,17 +3,6 @@
 import VMA
 
 extension ExtentHeader {
-  /// The first slots, as many as have all their blocks in so many bytes.
-  func prefix(ofBytes count: Int) -> ExtentHeader {
-    var rest = count
-    return ExtentHeader(
-      slots: Array(
-        slots.prefix { slot in
-          rest -= slot.mask.nonzeroBitCount * Format.blockSize
-          return rest >= 0
-        }))
-  }
-
   /// The runs of one device in an extent, in the order of its slots.
   ///
   /// - Parameter start: where the blocks of the extent lie in the file (or buffer).

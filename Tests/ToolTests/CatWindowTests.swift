@@ -69,6 +69,25 @@ struct CatWindowTests {
     try check(damaged, first, isThere: false)
   }
 
+  /// Bytes that are missing within the last extent shift what follows them.
+  @Test("B8: nothing of an incomplete extent is used", arguments: [1, 512, 4096, 65536])
+  func missingBytes(count: Int) throws {
+    let archive = Archive([Archive.Disk("d", Self.image)], perExtent: 5)
+    let extents = archive.extentOffsets()
+    var bytes = Array(archive.bytes().prefix(extents[2]))
+    bytes.removeSubrange(extents[1] + 512 + 300..<extents[1] + 512 + 300 + count)
+    try check(bytes, 0..<5 * clusterSize, isThere: true)
+    try check(bytes, 5 * clusterSize..<5 * clusterSize + 1, isThere: false)
+    try check(bytes, 7 * clusterSize..<8 * clusterSize, isThere: false)
+    // Added bytes push the end of the extent away.
+    bytes = Array(archive.bytes().prefix(extents[2]))
+    bytes.insert(contentsOf: Image.full(count, seed: 3), at: extents[1] + 512 + 300)
+    try dir.write(bytes, to: "long.vma")
+    let window = "--offset \(7 * clusterSize) --length 1"
+    try dir.sh("vma-cat \(window) long.vma d").fails(65, .cat)
+    #expect(try dir.sh("vma-cat \(window) - d < <(cat long.vma)").ending == .exit(65))
+  }
+
   @Test("B8: a window of the machine's state")
   func state() throws {
     var archive = Archive([], perExtent: 2)
