@@ -104,6 +104,10 @@ static inline uint64_t linux_device(uint64_t major, uint64_t minor) {
 }
 
 static const int linux_o_direct = O_DIRECT;
+static const int linux_o_path = O_PATH; // open(2), Linux 3.6
+
+// syncfs(2) is behind _GNU_SOURCE; Linux 2.6.39.
+static inline int linux_sync_file_system(int fd) { return syncfs(fd); }
 
 // Whether a file in /proc/PID/fd is open for writing: its own mode tells.
 static inline int linux_link_is_writable(const char *path) {
@@ -131,6 +135,9 @@ static inline int linux_is_ignored(int signal) {
 }
 
 static inline int linux_is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
+
+// What exec(3) leaves open does not close on exec; all that is opened here does.
+static inline int linux_is_inherited(int fd) { return fcntl(fd, F_GETFD) == 0; }
 
 static inline int linux_status_flags(int fd) { return fcntl(fd, F_GETFL); }
 

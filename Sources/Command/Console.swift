@@ -15,8 +15,8 @@ package enum Console {
     var hasStatusLine = false
   }
 
-  /// The most of one message that is shown, in bytes.
-  private static let longestMessage = 16384
+  /// Bytes of the longest line, its newline included: log daemons and mails cut longer ones.
+  private static let longestLine = 500
 
   private static let state = Mutex(State())
   private static let writer = ConsoleWriter()
@@ -82,8 +82,7 @@ package enum Console {
   }
 
   private static func line(_ message: String) -> String {
-    let text = "\(tool): \(message)".utf8.prefix(longestMessage)
-    return clearing() + String(printable: text) + "\n"
+    clearing() + String(printable: "\(tool): \(message)".utf8, atMost: longestLine - 1) + "\n"
   }
 
   /// What wipes the status line away, if there is one.

@@ -38,6 +38,33 @@ extension String {
   }
 }
 
+extension String {
+  /// The same, shortened in its middle if need be: a message has its tool and file at its start, and
+  /// its reason at its end.
+  ///
+  /// - Parameter count: bytes that the text may have.
+  init(printable bytes: some BidirectionalCollection<UInt8>, atMost count: Int) {
+    let bytes = Array(bytes)
+    // Printable text is never shorter than its bytes, so that only their ends can remain.
+    let isLong = bytes.count > 2 * count
+    let text = String(printable: isLong ? bytes.prefix(count) + bytes.suffix(count) : bytes[...])
+    let shown = Array(text.utf8)
+    guard shown.count > count else {
+      self = text
+      return
+    }
+    let mark = "…"
+    let half = (count - mark.utf8.count) / 2
+    var (head, tail) = (half, shown.count - half)
+    // Not within a character.
+    while shown[head] & 0xc0 == 0x80 { head -= 1 }
+    while shown[tail] & 0xc0 == 0x80 { tail += 1 }
+    self =
+      String(decoding: shown[..<head], as: UTF8.self) + mark
+      + String(decoding: shown[tail...], as: UTF8.self)
+  }
+}
+
 extension Unicode.Scalar {
   /// Whether it is no control character, and no mark that turns the direction of writing.
   package var isHarmless: Bool {

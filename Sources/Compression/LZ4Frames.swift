@@ -55,7 +55,11 @@ import System
       return .passed(8 + bytes.littleEndian(4..<8))
     }
     guard magic == 0x184d_2204 else {
-      guard isLegacy, !isSearching, magic <= Self.largestLegacyBlock else { return .nothing }
+      // The legacy format has no end mark, so that anything behind it could be a block; `lz4 -l`
+      // writes none without data.
+      guard isLegacy, !isSearching, (1...Self.largestLegacyBlock).contains(magic) else {
+        return .nothing
+      }
       left = Int(magic)
       return .frame(header: 4)
     }
@@ -147,7 +151,7 @@ import System
             block.bindMemory(to: CChar.self).baseAddress, Int32(source.count), Int32(block.count))
         }
       }
-      guard count >= 0 else { return FrameStep(end: .broken("a block is damaged")) }
+      guard count > 0 else { return FrameStep(end: .broken("a block is damaged")) }
       undelivered = 0..<Int(count)
       step.consumed = left
       left = 0

@@ -25,7 +25,7 @@ extension Descriptor {
       do {
         return try open(path, [.readWrite, .unnamed], name: name, permissions: 0o600)
       } catch {
-        let folder = try open(path, [.read, .directory])
+        let folder = try Self.directory(at: path)
         let hidden = PendingFile.hiddenName()
         return try Cleanup.uninterrupted { () throws(Errno) in
           let file = try open(

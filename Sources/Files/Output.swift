@@ -26,13 +26,8 @@ package struct Output: Sendable {
   private static func file(_ path: String, replaces: Bool) throws -> Output {
     let file = FilePath(path)
     do {
+      if let number = Descriptor.number(at: file) { return try inherited(number, name: path) }
       let there = try Descriptor.status(of: file)
-      // /dev/stdout is a link, which must not be replaced by a file.
-      if let there, try Descriptor.status(of: file, following: false)?.kind == .symlink,
-        there.identity == (try Descriptor.standardOutput.status().identity)
-      {
-        return try standard()
-      }
       let kind = there?.kind
       switch kind {
       case .fifo, .characterDevice, .blockDevice:
@@ -48,7 +43,7 @@ package struct Output: Sendable {
         throw Errno.isDirectory
       }
       let folder = file.removingLastComponent()
-      let directory = try Descriptor.open(folder.isEmpty ? "." : folder, [.read, .directory])
+      let directory = try Descriptor.directory(at: folder)
       let pending = try PendingFile(
         FilePath(name.string), in: directory, displayName: path, replaces: replaces)
       return Output(descriptor: pending.descriptor, pending: pending, isDirect: false)
@@ -57,6 +52,23 @@ package struct Output: Sendable {
     } catch let error as Errno {
       throw Failure(.cannotCreate, path, error)
     }
+  }
+
+  /// A descriptor that the tool was started with, written from its position on, as standard output is.
+  private static func inherited(_ number: Int32, name: String) throws -> Output {
+    if number == Descriptor.standardOutput.raw { return try standard() }
+    let descriptor = Descriptor(raw: number, name: name, isOwned: false)
+    guard Descriptor.isInherited(number), descriptor.isWritable else {
+      throw Errno.badFileDescriptor
+    }
+    guard number != Descriptor.standardError.raw else {
+      throw Failure(.usage, "\(name): is standard error, where messages go")
+    }
+    if descriptor.isTerminal { throw Failure(.usage, "\(name): is a terminal") }
+    try descriptor.claimAsOutput()
+    try descriptor.requireWritable()
+    descriptor.widenPipe()
+    return Output(descriptor: descriptor, pending: nil, isDirect: true)
   }
 
   /// The output of `-o`, or standard output where that is nil or `-`.

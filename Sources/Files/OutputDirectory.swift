@@ -24,7 +24,7 @@ package struct OutputDirectory {
           _ = Cleanup.add { Descriptor.removeDirectory(made) }
         }
       }
-      descriptor = try Descriptor.open(self.path, [.read, .directory])
+      descriptor = try Descriptor.directory(at: self.path)
     } catch {
       throw Failure(.cannotCreate, self.path.string, error)
     }

@@ -147,7 +147,7 @@ package final class PendingFile: Sendable {
           done.append(
             try file.publish(keepingOld: index + 1 < files.count, after: done.map(\.identity)))
         }
-        for file in files { try file.directory.sync() }
+        for file in files { try file.directory.syncNames(with: file.descriptor) }
       } catch {
         for publication in done.reversed() { publication.undo() }
         throw error

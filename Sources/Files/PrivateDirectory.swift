@@ -28,7 +28,7 @@ package final class PrivateDirectory: Sendable {
 
     /// Creates a directory of a name that is new.
     init(in path: FilePath, prefix: String, files: [FilePath]) throws(Errno) {
-      let parent = try Descriptor.open(path, .directory)
+      let parent = try Descriptor.directory(at: path)
       let name = try parent.makePrivateDirectory(prefix: prefix)
       let directory: Descriptor
       do {
@@ -82,7 +82,7 @@ package final class PrivateDirectory: Sendable {
   package init(of socket: FilePath) throws(Failure) {
     path = socket.removingLastComponent()
     do throws(Errno) {
-      let parent = try Descriptor.open(path.removingLastComponent(), .directory)
+      let parent = try Descriptor.directory(at: path.removingLastComponent())
       let name = FilePath(path.lastComponent?.string ?? "")
       let directory = try Descriptor.open(name, [.directory, .notFollowing], in: parent)
       let place = Place(
@@ -120,7 +120,7 @@ package final class PrivateDirectory: Sendable {
     let path = socket.removingLastComponent()
     guard let file = socket.lastComponent, let name = path.lastComponent,
       name.string.hasPrefix(prefix), name.string.utf8.count == prefix.utf8.count + 6,
-      let parent = try? Descriptor.open(path.removingLastComponent(), .directory),
+      let parent = try? Descriptor.directory(at: path.removingLastComponent()),
       let directory = try? Descriptor.open(
         FilePath(name.string), [.directory, .notFollowing], in: parent),
       let status = try? Descriptor.status(

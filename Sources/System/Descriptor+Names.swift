@@ -69,6 +69,32 @@ extension Descriptor {
     _ = try? unsafe SystemCall.unlinkat.retry(path) { unsafe unlinkat(raw, $0, 0) }
   }
 
+  /// The number of the inherited descriptor that a path such as `/dev/fd/3` or `/dev/stdout` stands
+  /// for; nil for any other path.
+  package static func number(at path: FilePath) -> Int32? {
+    guard let own = Host.realPath("/proc/self/fd") else { return nil }
+    var path = path
+    // As many links as open(2) follows.
+    for _ in 0..<40 {
+      let folder = path.removingLastComponent()
+      if Host.realPath(folder.isEmpty ? "." : folder) == own {
+        return path.lastComponent.flatMap { Int32($0.string) }
+      }
+      guard let target = target(ofLink: path) else { return nil }
+      path = folder.pushing(target)
+    }
+    return nil
+  }
+
+  /// What a symbolic link says; nil where there is none.
+  private static func target(ofLink path: FilePath) -> FilePath? {
+    var bytes = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+    let count = unsafe path.withPlatformString { path in
+      SystemCall.readlink.attempt { unsafe readlink(path, &bytes, bytes.count - 1) }
+    }
+    return count > 0 ? FilePath(platformString: bytes) : nil
+  }
+
   /// Makes a directory; false if something of that name is there already.
   package static func makeDirectory(_ path: FilePath) throws(Errno) -> Bool {
     do {

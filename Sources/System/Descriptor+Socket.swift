@@ -15,7 +15,7 @@ extension Descriptor {
     let socket = try unixSocket(name: path.string, isBlocking: false)
     // An address holds 107 bytes; the folder, opened, makes any path short.
     let folder = path.removingLastComponent()
-    let directory = try open(folder.isEmpty ? "." : folder, .directory)
+    let directory = try directory(at: folder)
     let short = FilePath("/proc/self/fd/\(directory.raw)/\(path.lastComponent?.string ?? "")")
     let address = path.string.utf8.count < maximumPathSize ? path : short
     let end = Host.uptime + Double(milliseconds) / 1000

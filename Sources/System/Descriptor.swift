@@ -83,6 +83,8 @@ package import SystemPackage
     package static let write = OpenMode(rawValue: O_WRONLY)
     package static let readWrite = OpenMode(rawValue: O_RDWR)
     package static let directory = OpenMode(rawValue: O_DIRECTORY)
+    /// Only a place in the file system, which takes no permission to read.
+    package static let pathOnly = OpenMode(rawValue: linux_o_path)
     /// Fails with ELOOP where the last part of the path is a symbolic link.
     package static let notFollowing = OpenMode(rawValue: O_NOFOLLOW)
     /// Of a block device: fails with EBUSY while it is mounted or used otherwise.
@@ -108,6 +110,19 @@ package import SystemPackage
       unsafe linux_open_at(directory?.raw ?? AT_FDCWD, $0, mode.rawValue, permissions)
     }
     return Descriptor(raw: raw, name: name ?? path.string)
+  }
+
+  /// Opens a directory to create files in it, which takes no permission to read it.
+  ///
+  /// - Parameter path: the working directory where empty.
+  package static func directory(at path: FilePath) throws(Errno) -> Descriptor {
+    let path = path.isEmpty ? "." : path
+    do {
+      return try open(path, [.read, .directory])
+    } catch {
+      guard error == .permissionDenied else { throw error }
+      return try open(path, [.pathOnly, .directory])
+    }
   }
 
   // MARK: Reading and writing
@@ -328,8 +343,18 @@ package import SystemPackage
     }
   }
 
-  /// Whether a descriptor of this number is open.
-  package static func isOpen(_ raw: Int32) -> Bool { linux_is_open(raw) != 0 }
+  /// Brings the names in this directory to stable storage; where it may not be read, together with
+  /// all else of its file system.
+  ///
+  /// - Parameter file: in the directory.
+  package func syncNames(with file: Descriptor) throws(Failure) {
+    let flags = linux_status_flags(raw)
+    guard flags >= 0, flags & linux_o_path != 0 else { return try sync() }
+    try file.io(.syncfs) { linux_sync_file_system(file.raw) }
+  }
+
+  /// Whether this process was started with a descriptor of this number.
+  package static func isInherited(_ raw: Int32) -> Bool { linux_is_inherited(raw) != 0 }
 
   /// Whether reading would give something at once: data, or the end.
   ///
@@ -362,6 +387,12 @@ package import SystemPackage
   }
 
   package var isTerminal: Bool { isatty(raw) == 1 }
+
+  /// Whether this was opened for writing.
+  package var isWritable: Bool {
+    let flags = linux_status_flags(raw)
+    return flags >= 0 && flags & O_ACCMODE != O_RDONLY && flags & linux_o_path == 0
+  }
 
   package var isAppending: Bool {
     let flags = linux_status_flags(raw)

@@ -9,8 +9,9 @@ import SystemPackage
 enum SystemCall: String, CaseIterable {
   case accept, bind, close, connect, fallocate, fchown, fchownat, fcntl, fstat, fstatat, fstatvfs,
     fsync, ftruncate, getsockopt, ioctl, linkat, listen, lseek, mkdir, mkdtemp, mmap, openat, pipe,
-    poll, pread, pwrite, read, recv, renameat, renameat2, rmdir, send, socket, socketpair, unlinkat,
-    waitpid, write, writev
+    poll, pread, pwrite, read, readlink, recv, renameat, renameat2, rmdir, send, socket, socketpair,
+    syncfs,
+    unlinkat, waitpid, write, writev
   case posixSpawn = "posix_spawn"
   case threadCreate = "pthread_create"
   /// What is said on standard error, which is to be heard when a test has all writes fail.

@@ -52,7 +52,7 @@ final class LiveDisks: @unchecked Sendable {
   ///   - answers: the descriptor of `--ack-fd`.
   ///   - directory: of `--tmpdir`.
   init(operands: [(name: String, path: String)], answers: Int32?, directory: String?) throws {
-    if let answers, answers < 3 || !Descriptor.isOpen(answers) {
+    if let answers, answers < 3 || !Descriptor.isInherited(answers) {
       throw Failure(.usage, "--ack-fd: \(answers) is no open descriptor above 2")
     }
     self.answers = answers.map { Descriptor(raw: $0, name: "descriptor \($0) of --ack-fd") }

@@ -198,7 +198,7 @@ struct VMAPack: Filter {
   /// The time that the user wants; nil if none was given.
   private func archiveTime() throws -> Int64? {
     if let ctime { return ctime }
-    guard let epoch = Host.environment("SOURCE_DATE_EPOCH") else { return nil }
+    guard let epoch = Host.environment("SOURCE_DATE_EPOCH"), !epoch.isEmpty else { return nil }
     guard let time = Int64(epoch) else {
       throw Failure(.usage, "SOURCE_DATE_EPOCH: '\(epoch)' is no number of seconds")
     }

@@ -63,10 +63,91 @@ struct CircumstanceTests {
 
   @Test func `a directory is no archive and no source`() throws {
     for tool in [.pack] + Tool.readers {
-      let outcome = try dir.run(tool, ["."])
-      #expect(outcome.ending == .exit(66))
-      #expect(outcome.complaint(about: tool) == nil)
+      try dir.run(tool, ["."]).fails(66, tool, saying: "directory")
+      try dir.sh("\(tool.rawValue) - < .").fails(66, tool, saying: "directory")
     }
+    try dir.sh("vma-pack --size d=512 d=- < .").fails(66, .pack, saying: "directory")
+    try dir.sh("vma-pack --events < .").fails(66, .pack, saying: "directory")
+  }
+
+  @Test func `names of any length leave a message of one short line`() throws {
+    let name = String(repeating: "long ", count: 800)
+    for tool in [.pack] + Tool.readers {
+      let outcome = try dir.run(tool, [name])
+      outcome.fails(66, tool, saying: "\(tool.rawValue): long ", "…", "File name too long")
+      try dir.run(tool, ["--no-such-\(name)"]).fails(64, tool)
+      try dir.run(tool, ["-q", "-v", name]).fails(64, tool)
+    }
+    try dir.run(.cat, "a.vma", name).fails(66, .cat, saying: "drive-scsi0")
+    try dir.run(.unpack, "-C", name, "a.vma").fails(73, .unpack, saying: "File name too long")
+    try dir.run(.toTar, "-o", name, "a.vma").fails(73, .toTar, saying: "File name too long")
+    let disks = (0..<200).map { Archive.Disk("drive-\($0)", Image.zeros(512)) }
+    try dir.write(Archive(disks).bytes(), to: "many.vma")
+    try dir.run(.cat, "many.vma").fails(64, .cat, saying: "drive-0", "more")
+  }
+
+  // MARK: Outputs
+
+  @Test func `a descriptor as output`() throws {
+    try dir.write(Sample.scsi, to: "d.img")
+    let pack = "vma-pack --uuid 00000000-0000-4000-8000-000000000001 --ctime 1 d=d.img"
+    try dir.sh("\(pack) > expected").succeeds()
+    let expected = try dir.read("expected")
+    for (index, command) in [
+      "-o /dev/fd/1 > F", "-o /dev/stdout > F", "-o /dev/fd/5 5> F", "-o /proc/self/fd/5 5> F",
+      "-o /dev/fd/5 5>&1 > F.other > F", "-o /dev/fd/1 | cat > F", "-o /dev/fd/5 5>&1 | cat > F",
+      "-o >(cat > F) && sleep 0.5", "-fo /dev/fd/5 5> F",
+    ].enumerated() {
+      let name = "out\(index)"
+      let words = command.replacingOccurrences(of: "F", with: name)
+      let isOther = command.contains("F.other")
+      let outcome = try dir.sh("\(pack) \(words)").succeeds()
+      // There, standard output of the test itself is descriptor 5.
+      expectSame(isOther ? outcome.output : try dir.read(name), expected, command)
+    }
+    // As `>` does, it writes from the position on and truncates nothing.
+    try dir.sh("{ printf start; \(pack) -o /dev/fd/5 5>&1; printf end; } > joined").succeeds()
+    expectSame(try dir.read("joined"), Array("start".utf8) + expected + Array("end".utf8))
+    try dir.sh("vma-unpack -t expected && vma-to-tar -o /dev/fd/7 expected 7> t.tar").succeeds()
+    expectSame(try dir.read("t.tar"), try dir.run(.toTar, "expected").succeeds().output)
+  }
+
+  @Test func `a descriptor that cannot be written is 73`() throws {
+    try dir.write(Sample.scsi, to: "d.img")
+    for command in [
+      // Closed ones, which the tool may have opened for itself.
+      "-o /dev/fd/3 3>&-", "-o /dev/fd/4 4>&-", "-o /dev/fd/5 5>&-", "-o /dev/fd/9 9>&-",
+      "-o /dev/fd/5 5< d.img", "-o /dev/fd/x",
+    ] {
+      try dir.sh("vma-pack d=d.img \(command)").fails(73, .pack, saying: "/dev/fd")
+    }
+    try dir.sh("vma-pack d=d.img -o /dev/fd/2 2> log; s=$?; cat log >&2; exit $s")
+      .fails(64, .pack, saying: "standard error")
+    try dir.sh("vma-pack d=d.img -o /dev/fd/5 5<> d.img").fails(64, .pack, saying: "both")
+    try dir.expect("d.img", holds: Sample.scsi)
+  }
+
+  /// Root may read any directory, so the tools are run as nobody.
+  @Test(requires(.root, "setpriv"))
+  func `a directory that may be written but not read`() throws {
+    try dir.write(Sample.scsi, to: "d.img")
+    try dir.makeDirectory("out")
+    let sudo = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    try dir.sh(
+      """
+      chmod 755 . && chmod 644 a.vma d.img && chmod 300 out && chown 65534:65534 out
+      ! \(sudo) ls out 2> /dev/null || exit 9
+      run() { PATH=$PATH \(sudo) "$@"; }
+      run vma-unpack -C out a.vma
+      run vma-unpack -f -C out a.vma
+      run vma-pack -o out/b.vma d=d.img
+      run vma-to-tar -o out/t.tar a.vma
+      run vma-cat --tmpdir out - scsi0 < a.vma | cmp - d.img
+      rm out/b.vma out/t.tar
+      chmod 755 out
+      """
+    ).succeeds()
+    try dir.expectWhole(in: "out")
   }
 
   @Test func `an empty input is called so`() throws {

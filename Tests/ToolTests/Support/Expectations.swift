@@ -40,6 +40,7 @@ extension Outcome {
     guard errors.hasSuffix("\n"), errorLines.count == 2 else {
       return "its error should be one line"
     }
+    guard errors.utf8.count <= 500 else { return "its error should have at most 500 bytes" }
     let hasControls = errors.dropLast().unicodeScalars.contains {
       $0.properties.generalCategory == .control
     }
