@@ -11,6 +11,13 @@ import SystemPackage
   }
 
   private var handle = pthread_t()
+  /// Started, and neither joined nor detached.
+  private var isJoinable = false
+
+  deinit {
+    // The system frees the stack of a thread once it is joined or detached.
+    if isJoinable { pthread_detach(handle) }
+  }
 
   /// Starts a thread.
   ///
@@ -36,10 +43,12 @@ import SystemPackage
       unsafe start.release()
       throw Failure(.general, "cannot start a thread", error)
     }
+    isJoinable = true
   }
 
   /// Waits until the thread has ended; once.
   package func join() {
+    isJoinable = false
     pthread_join(handle, nil)
   }
 }
