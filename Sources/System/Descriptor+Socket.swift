@@ -14,10 +14,12 @@ extension Descriptor {
   package static func connect(to path: FilePath, milliseconds: Int) throws(Errno) -> Descriptor {
     let socket = try unixSocket(name: path.string, isBlocking: false)
     // An address holds 107 bytes; the folder, opened, makes any path short.
-    let folder = path.removingLastComponent()
-    let directory = try directory(at: folder)
-    let short = FilePath("/proc/self/fd/\(directory.raw)/\(path.lastComponent?.string ?? "")")
-    let address = path.string.utf8.count < maximumPathSize ? path : short
+    var (address, directory) = (path, Descriptor?.none)
+    if path.string.utf8.count >= maximumPathSize {
+      let folder = try self.directory(at: path.removingLastComponent())
+      address = FilePath("/proc/self/fd/\(folder.raw)/\(path.lastComponent?.string ?? "")")
+      directory = folder
+    }
     let end = Host.uptime + Double(milliseconds) / 1000
     while true {
       do {

@@ -27,6 +27,9 @@ final class Guard {
   private static let longestReconnectTime = 5.0
   /// Seconds without any sign of QEMU, after which it is taken for gone.
   private static let absence = 60.0
+  /// Descriptors beside those of QEMU's connections: the monitor's, and a few for strangers.
+  private static let spareDescriptors = 4
+  private static let leastReserve = 12
 
   private let directory: PrivateDirectory
   private let listener: Descriptor
@@ -34,6 +37,8 @@ final class Guard {
   private let signals: SignalQueue
   private let worker: Worker
   private let buffer: Buffer
+  /// For QEMU's connections and for its monitor.
+  private let reserve = DescriptorReserve()
 
   // What the worker has told.
   private var monitorPath: String?
@@ -43,7 +48,8 @@ final class Guard {
   private var isDone = false
 
   private init() throws {
-    // All that it will need is had before there is anything to guard.
+    // All that it will need is had before there is anything to guard, and the descriptors first.
+    try reserve.hold(Self.leastReserve)
     buffer = try Buffer(capacity: 1 << 20)
     signals = try SignalQueue()
     let parent = Host.environment("TMPDIR") ?? ""
@@ -115,6 +121,8 @@ final class Guard {
         case .monitor(let path): monitorPath = path
         case .export(let size):
           exports.append(NBDExport(name: Jobs.exportName(exports.count), size: size))
+          // The worker process, which needs more of them, has checked that there are enough.
+          try? reserve.hold(exports.count + Self.spareDescriptors)
         case .node(let name): nodes.append(name)
         case .job(let name): jobs.append(name)
         case .done: isDone = true
@@ -136,6 +144,7 @@ final class Guard {
       case .signal(let signal): "was killed by signal \(signal)"
       }
     let start = Host.uptime
+    reserve.release()
     var lastContact = start
     var hasSaid = false
     var connections: [DroppingConnection] = []
@@ -199,8 +208,13 @@ final class Guard {
     readiness.wait(milliseconds: max(0, Int((delay * 1000).rounded(.up))))
     // The backup is being ended already; a signal can ask for nothing more.
     while signals.next() != nil {}
-    while let socket = try? listener.acceptNow() {
-      connections.append(DroppingConnection(socket, exports))
+    do {
+      while let socket = try listener.acceptNow() {
+        connections.append(DroppingConnection(socket, exports))
+      }
+    } catch {
+      // Out of descriptors, perhaps: the others go on.
+      Host.sleep(milliseconds: 10)
     }
     connections.removeAll { !$0.serve(buffer) }
   }

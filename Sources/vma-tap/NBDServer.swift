@@ -120,6 +120,8 @@ final class NBDServer: Sendable {
     directory = try PrivateDirectory(of: path)
     // Root can reach it wherever it is.
     if let user, user != Host.userID, user != 0 { try directory.give(to: user) }
+    // As many descriptors as connections can need, of which each process has its own.
+    try DescriptorReserve().hold(targets.count + Self.strangers)
     // All threads are had before QEMU is told anything. Each serves one connection after the other.
     for _ in 0..<targets.count + Self.strangers {
       let scratch = try Buffer(capacity: Format.clusterSize)

@@ -141,6 +141,41 @@ struct GuardTests {
     try machine.expectNothingLeft()
   }
 
+  /// Three descriptors are standard ones; two disks and the monitor need three more.
+  @Test("A6: SIGKILL of the worker while the guard may open no more files", arguments: [8, 7, 6])
+  func descriptors(limit: Int) throws {
+    let machine = try Machine(megabytes: 96)
+    let guest = try machine.withGuest(seed: 9, pause: 0.001) {
+      let run = try machine.sh(
+        """
+        \(Self.start(isPaused: true))
+        prlimit --nofile=\(limit) --pid $tap; kill -KILL $worker
+        \(Self.end)
+        """)
+      try check(
+        Death(qemu: .current, victim: "worker", isPaused: true), machine, output: run.output)
+    }
+    #expect(guest.errors == [] && guest.worst < 2, "\(guest)")
+  }
+
+  @Test("A6: too few open files for the disks are refused before QEMU is told anything")
+  func fewDescriptors() throws {
+    let machine = try Machine(megabytes: 64)
+    let guest = try machine.withGuest(seed: 10, pause: 0.001) {
+      for limit in stride(from: 16, through: 40, by: 3) {
+        let run = try machine.sh(
+          "(ulimit -n \(limit); exec vma-tap --qmp vm.qmp 2> stderr > events); echo $?")
+        #expect(["0\n", "1\n", "73\n"].contains(run.output), "\(limit): \(run)")
+        let words = try String(contentsOfFile: machine.path + "/stderr", encoding: .utf8)
+        #expect(
+          run.output == "0\n" ? words == "" : words.split(separator: "\n").count == 1,
+          "\(limit): \(words)")
+      }
+    }
+    #expect(guest.errors == [] && guest.worst < 2, "\(guest)")
+    try machine.expectNothingLeft()
+  }
+
   @Test("A6: memory that runs out in the middle", arguments: ["worker", "tap"])
   func memory(victim: String) throws {
     let machine = try Machine(megabytes: 96)
