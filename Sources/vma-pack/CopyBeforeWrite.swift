@@ -125,10 +125,7 @@ final class CopyBeforeWrite {
     let isDense = claimed <= 1 << 26
     if isDense { try Host.requireMemory(Int(claimed / 8)) }
     disks = devices.map { Disk($0, source: sources[$0.id], isDense: isDense) }
-    partial = try PartialClusters(
-      sizes: isDense
-        ? Dictionary(uniqueKeysWithValues: disks.map { ($0.id, $0.clusterCount) }) : [:],
-      directory: directory, heldCount: partialCount)
+    partial = try PartialClusters(directory: directory, heldCount: partialCount)
   }
 
   /// Takes the stream from `begin` to its end, and copies the disks meanwhile.
@@ -225,7 +222,7 @@ final class CopyBeforeWrite {
       }
       let end = min(range.upperBound, (cluster + 1) * size)
       let isWhole = offset == cluster * size && end == min((cluster + 1) * size, disk.size)
-      if isWhole, !partial.contains(device: disk.id, cluster: cluster) {
+      if isWhole, try !partial.contains(device: disk.id, cluster: cluster) {
         offset = try tellWhole(disk, cluster, range.upperBound, isZero: isZero)
       } else {
         try tellPart(disk, cluster, offset..<end, isZero: isZero)
@@ -254,7 +251,7 @@ final class CopyBeforeWrite {
     // Only whole clusters that nothing is known of, and as many as there are slots for.
     let whole = end >= disk.size ? disk.clusterCount : end / size
     var run = disk.unknownRun(from: cluster, limit: min(whole, cluster + UInt64(extent.room)))
-    if let first = run.first(where: { partial.contains(device: disk.id, cluster: $0) }) {
+    if let first = try run.first(where: { try partial.contains(device: disk.id, cluster: $0) }) {
       run = run.lowerBound..<first
     }
     extent.add(zeros: run, device: disk.id)
@@ -368,11 +365,11 @@ final class CopyBeforeWrite {
     } else if hole > cluster {
       run = cluster..<min(run.upperBound, hole)
     }
-    if let told = run.first(where: { partial.contains(device: disk.id, cluster: $0) }) {
+    if let told = try run.first(where: { try partial.contains(device: disk.id, cluster: $0) }) {
       // What was told goes over what is read, alone in its extent's next place.
       run = told == cluster ? cluster..<cluster + 1 : cluster..<told
     }
-    let isTold = partial.contains(device: disk.id, cluster: cluster)
+    let isTold = try partial.contains(device: disk.id, cluster: cluster)
     if hole > cluster, !isTold {
       extent.add(zeros: run, device: disk.id)
     } else {

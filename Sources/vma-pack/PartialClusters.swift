@@ -5,14 +5,12 @@ import Files
 import System
 import VMA
 
-/// Clusters of which only some sectors were told so far: a few in memory, the rest in an unlinked
-/// sparse file for each device, each cluster at its own place with its sector map behind it. In
-/// memory, those in the file take one bit each.
+/// Clusters of which only some sectors were told so far: a few in memory, the rest in a file.
 final class PartialClusters {
   /// Bit n set: sector n of the cluster (512 bytes each) is there.
   typealias SectorMap = UInt128
 
-  private struct Key: Hashable {
+  struct Key: Hashable {
     var device: UInt8
     var cluster: UInt64
   }
@@ -20,32 +18,20 @@ final class PartialClusters {
   private struct Held {
     var place: Int
     var map: SectorMap
+    /// Its slot in the file, where it had to go there before.
+    var slot: UInt64?
   }
-
-  private struct Spill {
-    var file: Descriptor
-    /// Clusters that are, or once were, in the file.
-    var clusters: ClusterSet
-  }
-
-  /// Bytes of a cluster in the file: its data, its map, and nothing else up to the next sector.
-  private static let stride = UInt64(Format.clusterSize + 512)
 
   private let directory: String?
   private let memory: Buffer
   private var freePlaces: [Int]
   private var held: [Key: Held] = [:]
-  private var spills: [UInt8: Spill] = [:]
-  private let mapBuffer: Buffer
-  private let deviceClusters: [UInt8: UInt64]
+  private var file: ClusterFile?
 
   /// - Parameters:
-  ///   - sizes: of each device, in clusters, where a bit for each of them is not too much.
-  ///   - directory: of the files, see `Descriptor.temporary`.
+  ///   - directory: of the file, see `Descriptor.temporary`.
   ///   - heldCount: clusters in memory.
-  init(sizes: [UInt8: UInt64], directory: String?, heldCount: Int) throws {
-    mapBuffer = try Buffer(capacity: 16)
-    deviceClusters = sizes
+  init(directory: String?, heldCount: Int) throws {
     self.directory = directory
     memory = try Buffer(capacity: heldCount * Format.clusterSize)
     freePlaces = (0..<heldCount).map { $0 * Format.clusterSize }
@@ -60,15 +46,14 @@ final class PartialClusters {
 
   /// The sectors of a cluster that were told.
   func map(device: UInt8, cluster: UInt64) throws -> SectorMap {
-    if let entry = held[Key(device: device, cluster: cluster)] { return entry.map }
-    guard let spill = spills[device], spill.clusters.contains(cluster) else { return 0 }
-    return try readMap(spill.file, cluster)
+    let key = Key(device: device, cluster: cluster)
+    return try held[key]?.map ?? file?.entry(key)?.map ?? 0
   }
 
   /// Whether anything of a cluster was told.
-  func contains(device: UInt8, cluster: UInt64) -> Bool {
-    held[Key(device: device, cluster: cluster)] != nil
-      || spills[device]?.clusters.contains(cluster) ?? false
+  func contains(device: UInt8, cluster: UInt64) throws -> Bool {
+    let key = Key(device: device, cluster: cluster)
+    return try held[key] != nil || file?.entry(key) != nil
   }
 
   /// Adds what is told of some sectors. The first word wins: sectors that are there stay.
@@ -114,12 +99,10 @@ final class PartialClusters {
     }
     held[key] = nil
     freePlaces.append(entry.place)
-    if let spill = spills[device], spill.clusters.contains(cluster) {
-      _ = spill.file.punchHole(cluster * Self.stride..<(cluster + 1) * Self.stride)
-    }
+    if let slot = entry.slot { try file?.remove(key, slot: slot) }
   }
 
-  /// Brings a cluster in memory, for which another one may have to go to its file.
+  /// Brings a cluster in memory, for which another one may have to go to the file.
   private func hold(_ key: Key) throws -> Held {
     if let entry = held[key] { return entry }
     if freePlaces.isEmpty, let other = held.first {
@@ -129,38 +112,18 @@ final class PartialClusters {
     }
     let place = freePlaces.removeLast()
     var entry = Held(place: place, map: 0)
-    if let spill = spills[key.device], spill.clusters.contains(key.cluster) {
-      entry.map = try readMap(spill.file, key.cluster)
-      let range = place..<place + Format.clusterSize
-      let count = try spill.file.read(into: memory, range, at: key.cluster * Self.stride)
-      memory.fillWithZeros(place + count..<range.upperBound)
+    if let file, let found = try file.entry(key) {
+      try file.load(found, into: memory, at: place)
+      entry.map = found.map
+      entry.slot = found.slot
     }
     held[key] = entry
     return entry
   }
 
   private func spill(_ key: Key, _ entry: Held) throws {
-    if spills[key.device] == nil {
-      spills[key.device] = Spill(
-        file: try .temporary(in: directory),
-        clusters: ClusterSet(denseCount: deviceClusters[key.device]))
-    }
-    guard let file = spills[key.device]?.file else { return }
-    let start = key.cluster * Self.stride
-    try file.write(memory, entry.place..<entry.place + Format.clusterSize, at: start)
-    mapBuffer.copy(
-      (0..<16).map { UInt8(truncatingIfNeeded: entry.map >> SectorMap(8 * $0)) }, to: 0)
-    try file.write(mapBuffer, 0..<16, at: start + UInt64(Format.clusterSize))
-    _ = spills[key.device]?.clusters.insert(key.cluster)
-  }
-
-  private func readMap(_ file: Descriptor, _ cluster: UInt64) throws -> SectorMap {
-    // Beyond the end, or punched: no sector.
-    mapBuffer.fillWithZeros(0..<16)
-    let place = cluster * Self.stride + UInt64(Format.clusterSize)
-    _ = try file.read(into: mapBuffer, 0..<16, at: place)
-    return mapBuffer.withBytes(0..<16) { bytes in
-      (0..<16).reduce(SectorMap(0)) { $0 | SectorMap(bytes[$1]) << SectorMap(8 * $1) }
-    }
+    let file = try self.file ?? ClusterFile(directory: directory)
+    self.file = file
+    _ = try file.store(key, entry.map, slot: entry.slot, from: memory, at: entry.place)
   }
 }

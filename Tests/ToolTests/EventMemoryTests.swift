@@ -98,6 +98,23 @@ struct EventMemoryTests {
     #expect(!dir.exists("a.vma"))
   }
 
+  /// No file of ext4 is larger than 16 TiB; here it is a limit of the process.
+  @Test func `the file is no larger than what waits, however large the disk`() throws {
+    try dir.produce(
+      """
+      resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 28, 1 << 28))
+      packer = subprocess.Popen(
+          ["vma-pack", "--events"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+          stderr=subprocess.PIPE)
+      stream = record(0, "D", 1, 0, 1 << 48, b"d") + record(1, "B")
+      # One sector each of many clusters, spread over all of the disk.
+      for n in range(int(sys.argv[1])):
+          stream += record(2 + n, "O", 1, n * (1 << 38), 512, b"x" * 512)
+      errors = packer.communicate(stream + record(602, "X", 0, 0, 0, b"enough"))[1]
+      check((packer.returncode, errors.count(b"enough")), (65, 1))
+      """, "600")
+  }
+
   @Test func `claims alone cost no memory`() throws {
     try dir.produce(
       """
