@@ -12,7 +12,8 @@ package struct ArchiveIndex {
   package private(set) var extentCount = 0
   /// Where the archive ends in the middle of an extent, if that is tolerated.
   package private(set) var truncation: Failure?
-  private var runs: [UInt8: [DataRun]] = [:]
+  /// The runs of each device by its id; nil where they are not wanted.
+  private var runs = [[DataRun]?](repeating: nil, count: 256)
 
   /// Reads and checks all extent headers of an archive.
   ///
@@ -26,8 +27,7 @@ package struct ArchiveIndex {
   ) throws {
     census = ClusterCensus(reader.header.devices)
     let fileSize = try file.size()
-    let wanted = devices.map(\.id)
-    for id in wanted { runs[id] = [] }
+    for device in devices { runs[Int(device.id)] = [] }
 
     // Extents of zeros are headers without blocks, one behind the other: a window of many.
     let window = try Buffer(capacity: 512 * Format.extentHeaderSize)
@@ -58,9 +58,8 @@ package struct ArchiveIndex {
           throw Fault.truncated(expected: header.dataSize, found: Int(fileSize - data))
         }
         try census.record(header)
-        for id in wanted {
-          try Self.makeRoom(for: header.slots.count, in: &runs[id, default: []])
-          header.forEachRun(of: id, from: data) { runs[id]?.append($0) }
+        try header.forEachRun(from: data) { run, id in
+          try Self.append(run, to: &runs[Int(id)])
         }
         byte = data + UInt64(header.dataSize)
         isDense = header.blockCount == 0
@@ -73,20 +72,23 @@ package struct ArchiveIndex {
         break
       }
     }
-    for id in wanted { runs[id]?.sort() }
+    for id in runs.indices { runs[id]?.sort() }
   }
 
   /// Doubles an array that is full, if the memory can be had.
-  private static func makeRoom(for count: Int, in runs: inout [DataRun]) throws(Failure) {
-    guard runs.capacity - runs.count < count else { return }
-    let capacity = max(2 * runs.capacity, runs.count + count)
-    try Host.requireMemory(capacity * MemoryLayout<DataRun>.stride)
-    runs.reserveCapacity(capacity)
+  private static func append(_ run: DataRun, to runs: inout [DataRun]?) throws(Failure) {
+    guard let count = runs?.count, let capacity = runs?.capacity else { return }
+    if count == capacity {
+      let larger = max(2 * capacity, Format.slotsPerExtent)
+      try Host.requireMemory(larger * MemoryLayout<DataRun>.stride)
+      runs?.reserveCapacity(larger)
+    }
+    runs?.append(run)
   }
 
   /// The stored data of a device, in disk order.
   package func disk(_ device: Device, in file: Descriptor) -> OrderedDisk {
     OrderedDisk(
-      file: file, runs: runs[device.id] ?? [], size: census.length(of: device), frees: nil)
+      file: file, runs: runs[Int(device.id)] ?? [], size: census.length(of: device), frees: nil)
   }
 }

@@ -35,5 +35,9 @@ struct DiskCursor<Sink: DiskSink> {
   mutating func finish() throws {
     if position < window.upperBound { try sink.skip(zeros: window.upperBound - position) }
     position = window.upperBound
+    try flush()
   }
+
+  /// Has the sink write what it was given: its buffers are about to be used again.
+  mutating func flush() throws { try sink.flush() }
 }

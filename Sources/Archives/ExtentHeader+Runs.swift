@@ -3,24 +3,29 @@
 import VMA
 
 extension ExtentHeader {
-  /// The runs of one device in an extent, in the order of its slots.
+  /// Calls `body` with the runs in an extent, in the order of its slots.
   ///
-  /// - Parameter start: where the blocks of the extent lie in the file (or buffer).
-  func forEachRun(of device: UInt8, from start: UInt64, _ body: (DataRun) throws -> Void) rethrows {
+  /// - Parameters:
+  ///   - start: where the blocks of the extent lie in the file (or buffer).
+  ///   - body: gets a run and its device.
+  func forEachRun(from start: UInt64, _ body: (DataRun, UInt8) throws -> Void) rethrows {
     var position = start
-    var pending: DataRun?
-    for slot in slots {
+    var pending: (run: DataRun, device: UInt8)?
+    for slot in slots where slot.mask != 0 {
       defer { position += UInt64(slot.mask.nonzeroBitCount * Format.blockSize) }
-      guard slot.device == device, slot.mask != 0 else { continue }
-      if let run = pending, run.end == UInt64(slot.cluster), run.mask == .max, slot.mask == .max,
-        run.position + UInt64(run.length) == position
-      {
-        pending?.clusterCount += 1
-        continue
+      if let (run, device) = pending {
+        // What lies between two slots of one device belongs to another.
+        if device == slot.device, run.end == UInt64(slot.cluster), run.mask == .max,
+          slot.mask == .max
+        {
+          pending?.run.clusterCount += 1
+          continue
+        }
+        try body(run, device)
       }
-      if let run = pending { try body(run) }
-      pending = DataRun(position: position, cluster: slot.cluster, clusterCount: 1, mask: slot.mask)
+      let run = DataRun(position: position, cluster: slot.cluster, clusterCount: 1, mask: slot.mask)
+      pending = (run, slot.device)
     }
-    if let run = pending { try body(run) }
+    if let (run, device) = pending { try body(run, device) }
   }
 }

@@ -62,6 +62,7 @@ package struct OrderedDisk: Sendable {
     var cursor = DiskCursor(sink, window: window)
     while let chunk = try full.receive() {
       for piece in chunk.pieces { try cursor.write(chunk.buffer, piece.range, at: piece.offset) }
+      try cursor.flush()
       free.send(chunk)
     }
     try cursor.finish()

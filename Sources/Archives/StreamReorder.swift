@@ -59,6 +59,12 @@ package final class StreamReorder {
       }
       next = run.end
     }
+    // Bytes of it that the sink was given and has not written yet.
+    var scratchCount = 0
+    func flush() throws {
+      try cursor.flush()
+      scratchCount = 0
+    }
     /// Emits what waits before `limit` and is due. All that the census knows before `limit` must
     /// have been emitted or be waiting: of an extent in hand, what lies before the run in hand.
     func drain(below limit: UInt64 = .max) throws {
@@ -70,8 +76,10 @@ package final class StreamReorder {
           return
         }
         waiting[device.id]?.removeMin()
-        try room?.load(run, into: scratch)
-        try emit(run, scratch, at: 0)
+        if scratchCount + run.length > scratch.capacity { try flush() }
+        try room?.load(run, into: scratch, at: scratchCount)
+        try emit(run, scratch, at: scratchCount)
+        scratchCount += run.length
       }
     }
 
@@ -81,7 +89,7 @@ package final class StreamReorder {
       let extent = try nextExtent()
     {
       var runs: [DataRun] = []
-      extent.header.forEachRun(of: device.id, from: 0) { runs.append($0) }
+      extent.header.forEachRun(from: 0) { run, id in if id == device.id { runs.append(run) } }
       for run in runs.sorted() where run.isNeeded(in: window) {
         try drain(below: UInt64(run.cluster))
         let isDue =
@@ -90,11 +98,12 @@ package final class StreamReorder {
         if isDue {
           try emit(run, extent.buffer, at: Int(run.position))
         } else {
-          try wait(run, of: device, in: extent)
+          try wait(run, of: device.id, in: extent)
         }
       }
       try drain()
       try keepOthers(extent, but: device)
+      try flush()
       source.recycle(extent)
     }
     guard isThere(window, of: device) else { return cursor.sink }
@@ -143,18 +152,19 @@ package final class StreamReorder {
   }
 
   private func keepOthers(_ extent: Extent, but current: Device?) throws {
-    for device in devices where device != current {
-      try extent.header.forEachRun(of: device.id, from: 0) { try wait($0, of: device, in: extent) }
+    try extent.header.forEachRun(from: 0) { run, id in
+      if id != current?.id { try wait(run, of: id, in: extent) }
     }
   }
 
-  private func wait(_ run: DataRun, of device: Device, in extent: Extent) throws {
+  /// Puts a run aside, if its device will be asked for.
+  private func wait(_ run: DataRun, of id: UInt8, in extent: Extent) throws {
+    guard let count = waiting[id]?.count else { return }
     // It grows by doubling, when it is full.
-    let count = waiting[device.id]?.count ?? 0
     if count.nonzeroBitCount == 1 {
       try Host.requireMemory(2 * count * MemoryLayout<DataRun>.stride)
     }
-    waiting[device.id]?.insert(try openRoom().store(run, from: extent.buffer))
+    waiting[id]?.insert(try openRoom().store(run, from: extent.buffer))
   }
 
   private func openRoom() throws -> WaitingRoom {

@@ -11,14 +11,14 @@ package final class WaitingRoom: @unchecked Sendable {
   private let monitor = Monitor()
   /// Bytes of the file, freed parts among them.
   private(set) var end: UInt64 = 0
-  /// Where the file system cannot free a part of a file: parts to use again, ascending.
-  private var freed: [Range<UInt64>]?
+  /// Where the file system cannot free a part of a file: parts to use again.
+  private var freed: FreeSpace?
 
   /// - Parameters:
   ///   - directory: of its file, see `Descriptor.temporary`.
   ///   - canPunch: whether to try freeing parts of the file; where not, they are used again.
   init(directory: String?, canPunch: Bool = true) throws {
-    freed = canPunch ? nil : []
+    freed = canPunch ? nil : FreeSpace()
     file = try .temporary(in: directory)
   }
 
@@ -36,8 +36,8 @@ package final class WaitingRoom: @unchecked Sendable {
   }
 
   /// Takes a run back.
-  func load(_ run: DataRun, into buffer: Buffer) throws {
-    let count = try file.read(into: buffer, 0..<run.length, at: run.position)
+  func load(_ run: DataRun, into buffer: Buffer, at start: Int = 0) throws {
+    let count = try file.read(into: buffer, start..<start + run.length, at: run.position)
     guard count == run.length else {
       throw Failure(.inputOutput, "\(file.name): became shorter while it was read")
     }
@@ -49,31 +49,15 @@ package final class WaitingRoom: @unchecked Sendable {
     monitor.lock()
     defer { monitor.unlock() }
     if freed == nil, file.punchHole(range) { return }
-    var list = freed ?? []
-    var index = list.firstIndex { $0.lowerBound > range.lowerBound } ?? list.count
-    list.insert(range, at: index)
-    for next in [index + 1, index] where next > 0 && next < list.count {
-      if list[next - 1].upperBound == list[next].lowerBound {
-        list[next - 1] = list[next - 1].lowerBound..<list[next].upperBound
-        list.remove(at: next)
-        index = next - 1
-      }
-    }
-    freed = list
+    if freed == nil { freed = FreeSpace() }
+    freed?.insert(range)
   }
 
-  /// Space for so many bytes: the first freed part that is large enough, or the end of the file.
+  /// Space for so many bytes: a freed part that is large enough, or the end of the file.
   private func place(for length: UInt64) -> UInt64 {
     monitor.lock()
     defer { monitor.unlock() }
-    if let index = freed?.firstIndex(where: { $0.count >= length }), let range = freed?[index] {
-      if range.count == length {
-        freed?.remove(at: index)
-      } else {
-        freed?[index] = range.lowerBound + length..<range.upperBound
-      }
-      return range.lowerBound
-    }
+    if let place = freed?.take(length) { return place }
     defer { end += length }
     return end
   }

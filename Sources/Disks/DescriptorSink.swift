@@ -3,36 +3,67 @@
 package import System
 
 /// A descriptor that a disk is written to. Zeros become holes where that is sure to be right: in a
-/// regular file, not opened for appending, from its end on.
+/// regular file, not opened for appending, from its end on. Elsewhere many pieces are written by one
+/// system call.
 package struct DescriptorSink: DiskSink {
   private let descriptor: Descriptor
-  private let canSkip: Bool
+  /// In a file that can have holes: where the next byte goes, where the file ends at least, and where
+  /// the descriptor stands.
+  private var file: (next: UInt64, end: UInt64, position: UInt64)?
+  /// What was not written yet.
+  private var pieces: [(buffer: Buffer, range: Range<Int>)] = []
+  private var byteCount = 0
+
+  /// What one system call may write: no signal is handled before its end.
+  private static let mostPieces = 1024
+  private static let mostBytes = 1 << 22
 
   package init(_ descriptor: Descriptor) throws {
     self.descriptor = descriptor
     let status = try descriptor.status()
-    canSkip =
-      status.kind == .regular && !descriptor.isAppending
-      && (descriptor.position ?? 0) >= status.size
+    if status.kind == .regular, !descriptor.isAppending {
+      let position = descriptor.position ?? 0
+      if position >= status.size { file = (position, position, position) }
+    }
   }
 
   package mutating func write(_ buffer: Buffer, _ range: Range<Int>) throws {
-    try descriptor.write(buffer, range)
+    guard let place = file?.next else { return try add(buffer, range) }
+    try descriptor.write(buffer, range, at: place)
+    let end = place + UInt64(range.count)
+    file?.next = end
+    file?.end = end
   }
 
   package mutating func skip(zeros count: UInt64) throws {
-    if canSkip, let position = descriptor.position {
-      // The size is set at once, so that what follows may fail and leave no wrong length unseen.
-      let end = position + count
-      try descriptor.truncate(to: end)
-      try descriptor.seek(to: end)
+    guard file == nil else {
+      file?.next += count
       return
     }
     var rest = count
     while rest > 0 {
       let part = Int(min(rest, UInt64(Buffer.zeros.capacity)))
-      try descriptor.write(.zeros, 0..<part)
+      try add(.zeros, 0..<part)
       rest -= UInt64(part)
+    }
+  }
+
+  private mutating func add(_ buffer: Buffer, _ range: Range<Int>) throws {
+    pieces.append((buffer, range))
+    byteCount += range.count
+    if pieces.count == Self.mostPieces || byteCount >= Self.mostBytes { try flush() }
+  }
+
+  package mutating func flush() throws {
+    if let (next, end, position) = file {
+      // So that what follows may fail and leave no wrong length unseen.
+      if next > end { try descriptor.truncate(to: next) }
+      if next != position { try descriptor.seek(to: next) }
+      file = (next, max(next, end), next)
+    } else if !pieces.isEmpty {
+      try descriptor.write(pieces)
+      pieces.removeAll(keepingCapacity: true)
+      byteCount = 0
     }
   }
 }

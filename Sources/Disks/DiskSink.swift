@@ -6,4 +6,10 @@ package import System
 package protocol DiskSink {
   mutating func write(_ buffer: Buffer, _ range: Range<Int>) throws
   mutating func skip(zeros count: UInt64) throws
+  /// Writes what was given so far: its buffers are about to be used again.
+  mutating func flush() throws
+}
+
+extension DiskSink {
+  package mutating func flush() {}
 }

@@ -43,6 +43,45 @@ import VMA
   }
 }
 
+@Suite struct FreeSpaceTests {
+  /// Space is handed out once, joined with its neighbours, and never grows beyond what there was.
+  @Test(arguments: [1, 2, 3])
+  func spaceIsUsedOnce(seed: UInt64) throws {
+    var random = SeededGenerator(seed: seed)
+    var space = FreeSpace()
+    let count: UInt64 = 2500
+    var isFree = [Bool](repeating: false, count: Int(count))
+    var used: [Range<UInt64>] = [0..<count]
+    for _ in 0..<1000 {
+      if Bool.random(using: &random), let index = used.indices.randomElement(using: &random) {
+        // A part of what is in use.
+        let range = used.remove(at: index)
+        let middle = UInt64.random(in: range.lowerBound...range.upperBound, using: &random)
+        let part =
+          Bool.random(using: &random) ? range.lowerBound..<middle : middle..<range.upperBound
+        let rest =
+          part.lowerBound == range.lowerBound
+          ? part.upperBound..<range.upperBound : range.lowerBound..<part.lowerBound
+        if !rest.isEmpty { used.append(rest) }
+        guard !part.isEmpty else { continue }
+        space.insert(part.lowerBound * 4096..<part.upperBound * 4096)
+        for block in part { isFree[Int(block)] = true }
+      } else {
+        let length = UInt64.random(in: 1...944, using: &random)
+        guard let place = space.take(length * 4096) else {
+          let longest = isFree.split(separator: false).map(\.count).max() ?? 0
+          #expect(UInt64(longest) < length)
+          continue
+        }
+        let range = place / 4096..<place / 4096 + length
+        #expect(range.allSatisfy { isFree[Int($0)] })
+        for block in range { isFree[Int(block)] = false }
+        used.append(range)
+      }
+    }
+  }
+}
+
 @Suite struct StreamReorderTests {
   /// Extents in memory, as a reader would give them.
   private final class Extents: ExtentSource {
