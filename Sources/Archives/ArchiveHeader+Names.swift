@@ -12,7 +12,7 @@ extension ArchiveHeader {
   }
 
   /// The device a user means: an exact name wins, then `drive-` before it (`scsi0`).
-  package func device(named name: String) -> Device? {
+  package func device(named name: String) -> ArchiveHeader.Device? {
     devices.first { $0.name == Array(name.utf8) }
       ?? devices.first { $0.name == Array("drive-\(name)".utf8) }
   }
@@ -24,21 +24,22 @@ extension ArchiveHeader {
     return shown.joined(separator: ", ") + (rest > 0 ? " and \(rest) more" : "")
   }
 
-  package func config(named name: String) -> Config? {
+  package func config(named name: String) -> ArchiveHeader.Config? {
     configs.first { $0.name == Array(name.utf8) }
   }
 
   /// The devices a user means; all of them where nothing is said.
   ///
   /// - Throws: status 66 for one that is not there.
-  package func devices(named names: [String], in archive: String) throws -> [Device] {
+  package func devices(named names: [String], in archive: String) throws -> [ArchiveHeader.Device] {
     guard !names.isEmpty else { return devices }
     let ids = try names.map { try requireDevice(named: $0, in: archive).id }
     return devices.filter { ids.contains($0.id) }
   }
 
   /// - Throws: status 66 if it is not there.
-  package func requireDevice(named name: String, in archive: String) throws -> Device {
+  package func requireDevice(named name: String, in archive: String) throws -> ArchiveHeader.Device
+  {
     guard let device = device(named: name) else {
       let list = Self.list(devices.map(\.name))
       throw Failure(

@@ -23,49 +23,49 @@ package struct ArchiveIndex {
   ///   - devices: whose data is to be found later.
   ///   - toleratesTruncation: whether an archive may end in the middle of an extent.
   package init(
-    _ file: Descriptor, reader: ArchiveReader, devices: [Device], toleratesTruncation: Bool = false
+    _ file: Descriptor, reader: ArchiveReader, devices: [ArchiveHeader.Device],
+    toleratesTruncation: Bool = false
   ) throws {
-    census = ClusterCensus(reader.header.devices)
+    census = try ClusterCensus(reader.header.devices)
+    var parser = reader.parser
     let fileSize = try file.size()
     for device in devices { runs[Int(device.id)] = [] }
 
     // Extents of zeros are headers without blocks, one behind the other: a window of many.
-    let window = try Buffer(capacity: 512 * Format.extentHeaderSize)
+    let window = try Buffer(capacity: 512 * VMAFormat.extentHeaderSize)
     var windowStart: UInt64 = 0
     var windowCount = 0
-    var byte = UInt64(reader.headerSize)
+    var byte = parser.position
     var isDense = false
     while byte < fileSize {
-      if byte + UInt64(Format.extentHeaderSize) > windowStart + UInt64(windowCount)
+      if byte + UInt64(VMAFormat.extentHeaderSize) > windowStart + UInt64(windowCount)
         || byte < windowStart
       {
         windowStart = byte
         // Not beyond the size that was asked for once: the file may grow meanwhile.
-        let wanted = isDense ? window.capacity : Format.extentHeaderSize
+        let wanted = isDense ? window.capacity : VMAFormat.extentHeaderSize
         windowCount = try file.read(
           into: window, 0..<Int(min(UInt64(wanted), fileSize - byte)), at: byte)
       }
       do {
         let place = Int(byte - windowStart)
-        let header = try window.withBytes(
-          place..<min(place + Format.extentHeaderSize, windowCount)
-        ) { (bytes) throws(Fault) in
-          try ExtentHeader(parsing: bytes, uuid: reader.header.uuid, digest: MD5.self)
-        }
-        let data = byte + UInt64(Format.extentHeaderSize)
+        let next = try window.withBytes(
+          place..<min(place + VMAFormat.extentHeaderSize, windowCount)
+        ) { (bytes) throws(FormatError) in try parser.nextExtent(in: bytes) }
+        // The file has become shorter: clusters are missing.
+        guard let header = next else { break }
         // If bytes are missing, they may be missing anywhere in the extent: none of it is used.
-        guard UInt64(header.dataSize) <= fileSize - data else {
-          throw Fault.truncated(expected: header.dataSize, found: Int(fileSize - data))
-        }
+        parser.skipData(Int(min(UInt64(header.dataSize), fileSize - header.dataByte)))
+        try parser.checkEnd()
         try census.record(header)
-        try header.forEachRun(from: data) { run, id in
+        try header.forEachRun(from: header.dataByte) { run, id in
           try Self.append(run, to: &runs[Int(id)])
         }
-        byte = data + UInt64(header.dataSize)
+        byte = parser.position
         isDense = header.blockCount == 0
         extentCount += 1
-      } catch let fault as Fault {
-        let failure = Failure(reader.name, FormatError(fault, in: .extent(extentCount), at: byte))
+      } catch let error as FormatError {
+        let failure = Failure(reader.name, error)
         guard failure.isTruncation else { throw failure }
         truncation = failure.naming(census.incomplete(of: reader.header), as: "incomplete")
         if let truncation, !toleratesTruncation { throw truncation }
@@ -79,7 +79,7 @@ package struct ArchiveIndex {
   private static func append(_ run: DataRun, to runs: inout [DataRun]?) throws(Failure) {
     guard let count = runs?.count, let capacity = runs?.capacity else { return }
     if count == capacity {
-      let larger = max(2 * capacity, Format.slotsPerExtent)
+      let larger = max(2 * capacity, VMAFormat.slotsPerExtent)
       try Host.requireMemory(larger * MemoryLayout<DataRun>.stride)
       runs?.reserveCapacity(larger)
     }
@@ -87,7 +87,7 @@ package struct ArchiveIndex {
   }
 
   /// The stored data of a device, in disk order.
-  package func disk(_ device: Device, in file: Descriptor) -> OrderedDisk {
+  package func disk(_ device: ArchiveHeader.Device, in file: Descriptor) -> OrderedDisk {
     OrderedDisk(
       file: file, runs: runs[Int(device.id)] ?? [], size: census.length(of: device), frees: nil)
   }

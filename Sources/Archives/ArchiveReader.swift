@@ -9,11 +9,11 @@ package final class ArchiveReader: ExtentSource {
   /// How the archive is called in messages.
   package let name: String
   package let header: ArchiveHeader
-  /// What is wrong with the header, where it is used all the same; nil for a sound one.
-  package let headerFault: FormatError?
-  /// Bytes of the header; the first extent follows.
-  package let headerSize: Int
+  /// Has read the header, and nothing else.
+  let parser: ArchiveParser
   package private(set) var census: ClusterCensus
+  /// What is wrong with the header, where it is used all the same; nil for a sound one.
+  package var headerFault: FormatError? { parser.headerFault }
   let source: any ByteSource
   private let keepsData: Bool
   private var thread: Thread?
@@ -38,35 +38,32 @@ package final class ArchiveReader: ExtentSource {
     self.source = source
     self.keepsData = keepsData
     self.name = name
-    let fixed = try Buffer(capacity: Format.fixedHeaderSize)
-    let count = try source.readFully(into: fixed, 0..<fixed.capacity)
-    guard count > 0 else { throw Failure(.badData, "\(name): is empty") }
     do {
-      headerSize = try fixed.withBytes(0..<count) { (bytes) throws(FormatError) in
-        try ArchiveHeader.byteCount(fixedPart: bytes)
-      }
-      let buffer = try Buffer(capacity: headerSize)
-      // For the configs, which may fill all of it.
-      try Host.requireMemory(2 * headerSize)
-      buffer.copy(from: fixed, 0..<count, to: 0)
-      let rest = try source.readFully(into: buffer, count..<headerSize)
-      let size = headerSize
-      (header, headerFault) = try buffer.withBytes(0..<count + rest) {
-        (bytes) throws(FormatError) in
-        do throws(FormatError) {
-          return (try ArchiveHeader(parsing: bytes, digest: MD5.self), nil)
-        } catch {
-          guard salvagesHeader, bytes.count == size else { throw error }
-          let header = ArchiveHeader(salvaging: bytes)
-          guard !header.devices.isEmpty || !header.configs.isEmpty else { throw error }
-          return (header, error)
-        }
-      }
+      (header, parser) = try Self.readHeader(source, salvages: salvagesHeader)
+      try Host.requireMemory(ClusterCensus.memory(for: header.devices))
+      census = try ClusterCensus(header.devices)
     } catch let error as FormatError {
       throw Failure(name, error)
     }
-    try Host.requireMemory(ClusterCensus.memory(for: header.devices))
-    census = ClusterCensus(header.devices)
+  }
+
+  private static func readHeader(
+    _ source: any ByteSource, salvages: Bool
+  ) throws -> (ArchiveHeader, ArchiveParser) {
+    // The clusters are counted when the extents are used: the parser is ahead of that.
+    var parser = ArchiveParser(digest: MD5.self, countsClusters: false, salvagesHeader: salvages)
+    while true {
+      // For the configs, which may fill all of it.
+      try Host.requireMemory(3 * parser.neededCount)
+      let buffer = try Buffer(capacity: parser.neededCount)
+      let count = try source.readFully(into: buffer, 0..<buffer.capacity)
+      try buffer.withBytes(0..<count) { (bytes) throws(FormatError) in
+        var index = 0
+        _ = try parser.next(in: bytes, from: &index)
+        if bytes.isEmpty { try parser.checkEnd() }
+      }
+      if let header = parser.header { return (header, parser) }
+    }
   }
 
   /// Refuses an archive that is too short to hold what it claims, before any of that is allocated.
@@ -74,13 +71,12 @@ package final class ArchiveReader: ExtentSource {
   /// - Parameters:
   ///   - fileSize: bytes of the uncompressed archive.
   ///   - devices: those that must be complete.
-  package func checkLength(fileSize: UInt64, devices: [Device]) throws {
-    let needed = ClusterCensus.leastExtentBytes(devices)
-    let found = fileSize - min(fileSize, UInt64(headerSize))
-    if found < needed {
-      let failure = Failure(
-        name, FormatError(.tooShort(needed: needed, found: found), in: .archive, at: fileSize))
-      throw failure.naming(devices, as: "incomplete")
+  package func checkLength(fileSize: UInt64, devices: [ArchiveHeader.Device]) throws {
+    do {
+      try ClusterCensus.checkExtentBytes(
+        fileSize - min(fileSize, parser.position), for: devices)
+    } catch {
+      throw Failure(name, error).naming(devices, as: "incomplete")
     }
   }
 
@@ -97,7 +93,7 @@ package final class ArchiveReader: ExtentSource {
     do {
       try census.record(extent.header)
     } catch {
-      throw Failure(name, FormatError(error, in: .extent(extent.number), at: extent.byte))
+      throw Failure(name, error)
     }
     return extent
   }
@@ -112,8 +108,7 @@ package final class ArchiveReader: ExtentSource {
   private func start() throws {
     for _ in 0..<Self.extentCount { free.send(try Extent()) }
     let scanner = try ExtentScanner(
-      source: source, name: name, uuid: header.uuid, start: UInt64(headerSize),
-      keepsData: keepsData)
+      source: source, name: name, parser: parser, keepsData: keepsData)
     let (free, full) = (free, full)
     thread = try Thread {
       do {

@@ -8,23 +8,23 @@ extension ClusterCensus {
   ///
   /// - Parameter archive: its name, for the message.
   /// - Throws: `Failure` 65.
-  package func requireComplete(_ devices: [Device], in archive: String) throws {
+  package func requireComplete(_ devices: [ArchiveHeader.Device], in archive: String) throws {
     do {
       try checkComplete(devices)
     } catch {
-      let failure = Failure(archive, FormatError(error, in: .archive, at: 0))
+      let failure = Failure(archive, error)
       // It tells of the first.
       throw failure.naming(devices.filter { !isComplete($0) }.dropFirst(), as: "also incomplete")
     }
   }
 
-  func incomplete(of header: ArchiveHeader) -> [Device] {
+  func incomplete(of header: ArchiveHeader) -> [ArchiveHeader.Device] {
     header.devices.filter { !isComplete($0) }
   }
 
   /// Whether all clusters of a part of a disk came.
-  package func has(_ window: Range<UInt64>, of device: Device) -> Bool {
-    let size = UInt64(Format.clusterSize)
+  package func has(_ window: Range<UInt64>, of device: ArchiveHeader.Device) -> Bool {
+    let size = UInt64(VMAFormat.clusterSize)
     return window.isEmpty
       || next(
         seen: false, of: device, from: window.lowerBound / size,

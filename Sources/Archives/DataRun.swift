@@ -14,21 +14,23 @@ package struct DataRun: Hashable, Comparable, Sendable {
   package var mask: UInt16
 
   /// Bytes in the file.
-  package var length: Int { Int(clusterCount) * mask.nonzeroBitCount * Format.blockSize }
+  package var length: Int { Int(clusterCount) * mask.nonzeroBitCount * VMAFormat.blockSize }
   /// The cluster after the run.
   package var end: UInt64 { UInt64(cluster) + UInt64(clusterCount) }
   /// The extent header that would go with the run, to take it apart by.
-  func pieces(_ body: (Piece) throws -> Void) rethrows {
+  func pieces(_ body: (ExtentHeader.Piece) throws -> Void) rethrows {
     let slots = (0..<UInt32(clusterCount)).map {
-      Slot(device: 1, cluster: cluster + $0, mask: mask)
+      ExtentHeader.Slot(device: 1, cluster: cluster + $0, mask: mask)
     }
-    for start in stride(from: 0, to: slots.count, by: Format.slotsPerExtent) {
-      let part = slots[start..<min(start + Format.slotsPerExtent, slots.count)]
-      let before = start * mask.nonzeroBitCount * Format.blockSize
-      try ExtentHeader(slots: Array(part)).forEachPiece { piece in
+    for start in stride(from: 0, to: slots.count, by: VMAFormat.slotsPerExtent) {
+      let part = slots[start..<min(start + VMAFormat.slotsPerExtent, slots.count)]
+      let before = start * mask.nonzeroBitCount * VMAFormat.blockSize
+      try ExtentHeader(checked: Array(part)).forEachPiece { piece in
         guard var place = piece.position else { return }
         place += before
-        try body(Piece(device: 1, offset: piece.offset, length: piece.length, position: place))
+        try body(
+          ExtentHeader.Piece(device: 1, offset: piece.offset, length: piece.length, position: place)
+        )
       }
     }
   }

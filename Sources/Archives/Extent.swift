@@ -5,16 +5,12 @@ package import VMA
 
 /// An extent of an archive, in memory.
 package final class Extent: @unchecked Sendable {
-  package internal(set) var header = ExtentHeader(slots: [])
-  /// Counted from 0.
-  package internal(set) var number = 0
-  /// Where the extent starts in the archive.
-  package internal(set) var byte: UInt64 = 0
+  package internal(set) var header = ExtentHeader()
   /// The blocks, from the start of the buffer; after them there is room for one extent header.
   package let buffer: Buffer
 
   init() throws {
     buffer = try Buffer(
-      capacity: Format.blocksPerExtent * Format.blockSize + Format.extentHeaderSize)
+      capacity: VMAFormat.blocksPerExtent * VMAFormat.blockSize + VMAFormat.extentHeaderSize)
   }
 }

@@ -12,7 +12,7 @@ extension ExtentHeader {
     var position = start
     var pending: (run: DataRun, device: UInt8)?
     for slot in slots where slot.mask != 0 {
-      defer { position += UInt64(slot.mask.nonzeroBitCount * Format.blockSize) }
+      defer { position += UInt64(slot.mask.nonzeroBitCount * VMAFormat.blockSize) }
       if let (run, device) = pending {
         // What lies between two slots of one device belongs to another.
         if device == slot.device, run.end == UInt64(slot.cluster), run.mask == .max,

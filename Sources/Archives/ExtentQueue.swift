@@ -6,31 +6,31 @@ package import VMA
 /// Extents between the thread that makes them and the one that writes them: a fixed number, so that
 /// making waits for writing.
 package final class ExtentQueue: @unchecked Sendable {
-  private let uuid: UUID
+  private var builder: ArchiveBuilder
   private let free: Channel<PackedExtent>
   private let full = Channel<PackedExtent>()
   private var current: PackedExtent?
 
   /// - Parameters:
-  ///   - uuid: of the archive.
+  ///   - builder: of the archive.
   ///   - count: extents in memory, about 3.7 MiB each.
-  package init(uuid: UUID, count: Int = 4) throws {
-    self.uuid = uuid
+  package init(_ builder: ArchiveBuilder, count: Int = 4) throws {
+    self.builder = builder
     free = try Channel((0..<count).map { _ in try PackedExtent() }, isStack: true)
   }
 
   // MARK: The side that makes
 
   /// Runs `body`, which makes extents, on a thread of its own, and ends the queue with its result.
-  /// The last extent is only handed over when all has gone well: without it an archive is never
-  /// taken for a whole one.
+  /// The last extent is only handed over when all has gone well: without it, no reader takes the
+  /// archive for a complete one.
   package func fill(_ body: @escaping @Sendable () throws -> Void) throws {
     _ = try Thread { [self] in
       do {
         try body()
-        // An archive without any disk still has one extent.
-        if current == nil { current = try emptyExtent() }
-        handOver()
+        if let last = try building({ (builder) throws(FormatError) in try builder.finish() }) {
+          try handOver(last)
+        }
         full.finish()
       } catch {
         full.finish(.failure(error))
@@ -38,35 +38,64 @@ package final class ExtentQueue: @unchecked Sendable {
     }
   }
 
+  /// Clusters that the extent in the making has room for.
+  package var room: Int { builder.room }
+
   /// The extent in the making, with room for a cluster at least; waits until there is one.
   package func extentWithRoom() throws -> PackedExtent {
-    if let current, current.room > 0 { return current }
-    handOver()
-    let extent = try emptyExtent()
-    current = extent
-    return extent
+    if builder.room == 0, let extent = builder.nextExtent() { try handOver(extent) }
+    return try currentExtent()
   }
 
   /// Whether there is room for a cluster without waiting, and a whole extent besides for what cannot
   /// wait.
   package var hasRoomToSpare: Bool {
-    free.count > (current.map { $0.room > 0 } ?? false ? 0 : 1)
+    free.count > (current != nil && room > 0 ? 0 : 1)
   }
 
-  private func emptyExtent() throws -> PackedExtent {
+  /// Adds clusters that are all zeros to the extent in the making.
+  package func add(zeros clusters: Range<UInt64>, device: UInt8) throws {
+    try building { (builder) throws(FormatError) in
+      for cluster in clusters { try builder.add(device: device, cluster: cluster, mask: 0) }
+    }
+  }
+
+  /// Adds clusters whose data was put in their place in the extent in the making. Blocks of zeros
+  /// in it are left out.
+  package func add(_ clusters: Range<UInt64>, device: UInt8) throws {
+    let extent = try currentExtent()
+    try building { (builder) throws(FormatError) in
+      for cluster in clusters {
+        let (position, mask) = extent.keepCluster()
+        try builder.add(device: device, cluster: cluster, mask: mask, at: position)
+      }
+    }
+  }
+
+  private func currentExtent() throws -> PackedExtent {
+    if let current { return current }
     guard let extent = try free.receive() else { throw Failure(.general, "interrupted") }
     extent.clear()
+    current = extent
     return extent
   }
 
-  private func handOver() {
-    guard let extent = current else { return }
+  private func handOver(_ extent: ArchiveBuilder.Extent) throws {
+    let packed = try currentExtent()
     current = nil
-    let header = ExtentHeader(slots: extent.slots)
-    extent.buffer.withMutableBytes(0..<Format.extentHeaderSize) { bytes in
-      header.serialize(into: &bytes, uuid: uuid, digest: MD5.self)
+    packed.finish(extent)
+    full.send(packed)
+  }
+
+  /// The builder finds what would be a wrong archive.
+  private func building<Result>(
+    _ body: (inout ArchiveBuilder) throws(FormatError) -> Result
+  ) throws(Failure) -> Result {
+    do {
+      return try body(&builder)
+    } catch {
+      throw Failure(.general, "the archive would be wrong: \(error)")
     }
-    full.send(extent)
   }
 
   // MARK: The side that writes

@@ -9,9 +9,7 @@ import VMA
 final class ExtentScanner: @unchecked Sendable {
   private let source: any ByteSource
   private let name: String
-  private let uuid: UUID
-  private var byte: UInt64
-  private var number = 0
+  private var parser: ArchiveParser
   private let headerBytes: Buffer
   /// How many bytes of the next header are there; nil before the first read.
   private var headerCount: Int?
@@ -19,44 +17,36 @@ final class ExtentScanner: @unchecked Sendable {
   private static let discardSize = 1 << 19
   private let keepsData: Bool
 
-  init(source: any ByteSource, name: String, uuid: UUID, start: UInt64, keepsData: Bool) throws {
-    headerBytes = try Buffer(capacity: Format.extentHeaderSize)
+  /// - Parameter parser: which has read the header of the archive.
+  init(source: any ByteSource, name: String, parser: ArchiveParser, keepsData: Bool) throws {
+    headerBytes = try Buffer(capacity: VMAFormat.extentHeaderSize)
     self.keepsData = keepsData
     self.source = source
     self.name = name
-    self.uuid = uuid
-    byte = start
+    self.parser = parser
   }
 
   /// - Returns: false at the end of the archive.
   func read(into extent: Extent) throws -> Bool {
     let headerCount =
       try headerCount ?? source.readFully(into: headerBytes, 0..<headerBytes.capacity)
-    guard headerCount > 0 else { return false }
-    let failing = { [name, number, byte] (fault: Fault) in
-      Failure(name, FormatError(fault, in: .extent(number), at: byte))
-    }
     do {
-      extent.header = try headerBytes.withBytes(0..<headerCount) { [uuid] (bytes) throws(Fault) in
-        try ExtentHeader(parsing: bytes, uuid: uuid, digest: MD5.self)
-      }
-    } catch {
-      throw failing(error)
+      guard
+        let header = try headerBytes.withBytes(
+          0..<headerCount, { (bytes) throws(FormatError) in try parser.nextExtent(in: bytes) })
+      else { return false }
+      extent.header = header
+      let size = header.dataSize
+      let discarded = try keepsData ? 0 : discard(size, in: extent.buffer)
+      let rest = size - discarded
+      let count = try source.readFully(into: extent.buffer, 0..<rest + VMAFormat.extentHeaderSize)
+      parser.skipData(discarded + min(count, rest))
+      if count < rest { try parser.checkEnd() }
+      headerBytes.copy(from: extent.buffer, rest..<count, to: 0)
+      self.headerCount = count - rest
+    } catch let error as FormatError {
+      throw Failure(name, error)
     }
-    extent.number = number
-    extent.byte = byte
-
-    let size = extent.header.dataSize
-    let discarded = try keepsData ? 0 : discard(size, in: extent.buffer)
-    let rest = size - discarded
-    let count = try source.readFully(into: extent.buffer, 0..<rest + Format.extentHeaderSize)
-    guard count >= rest else {
-      throw failing(.truncated(expected: size, found: discarded + count))
-    }
-    headerBytes.copy(from: extent.buffer, rest..<count, to: 0)
-    self.headerCount = count - rest
-    byte += UInt64(Format.extentHeaderSize + size)
-    number += 1
     return true
   }
 

@@ -7,11 +7,11 @@ extension Failure {
   /// An archive that is not as it must be.
   package init(_ input: String, _ error: FormatError) {
     self.init(.badData, "\(input): \(error)")
-    if case .truncated = error.fault { isTruncation = true }
+    isTruncation = error.code == .truncated
   }
 
   /// The same, with the drives that it concerns.
-  func naming(_ devices: some Collection<Device>, as what: String) -> Failure {
+  func naming(_ devices: some Collection<ArchiveHeader.Device>, as what: String) -> Failure {
     guard !devices.isEmpty else { return self }
     var failure = self
     failure.message += " (\(what): \(ArchiveHeader.list(devices.map(\.name))))"

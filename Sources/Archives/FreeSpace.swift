@@ -15,7 +15,7 @@ struct FreeSpace {
   private var parts: [UInt64: Part] = [:]
   private var starts: [UInt64: UInt64] = [:]
   /// The starts of all parts of each length in blocks; the last ones are of that length or longer.
-  private var byLength = [[UInt64]](repeating: [], count: Format.blocksPerExtent + 1)
+  private var byLength = [[UInt64]](repeating: [], count: VMAFormat.blocksPerExtent + 1)
 
   mutating func insert(_ range: Range<UInt64>) {
     var (start, end) = (range.lowerBound, range.upperBound)
@@ -60,6 +60,6 @@ struct FreeSpace {
   }
 
   private func lengthClass(_ length: UInt64) -> Int {
-    min(Int(length) / Format.blockSize, byLength.count - 1)
+    min(Int(length) / VMAFormat.blockSize, byLength.count - 1)
   }
 }

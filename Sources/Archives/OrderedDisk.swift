@@ -95,8 +95,8 @@ package struct OrderedDisk: Sendable {
     }
 
     for run in runs {
-      let start = UInt64(run.cluster) * UInt64(Format.clusterSize)
-      guard start < window.upperBound, run.end * UInt64(Format.clusterSize) > window.lowerBound
+      let start = UInt64(run.cluster) * UInt64(VMAFormat.clusterSize)
+      guard start < window.upperBound, run.end * UInt64(VMAFormat.clusterSize) > window.lowerBound
       else { continue }
       try run.pieces { piece in
         let from = max(piece.offset, window.lowerBound)

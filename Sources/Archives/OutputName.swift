@@ -18,14 +18,14 @@ package struct OutputName: Hashable, Sendable {
   }
 
   /// `disk-<device>.raw`, or `vmstate.bin`.
-  package init(_ device: Device) {
+  package init(_ device: ArchiveHeader.Device) {
     self.init(
       device.isVMState
         ? Array("vmstate.bin".utf8) : Array("disk-".utf8) + device.name + Array(".raw".utf8),
       member: device.name)
   }
 
-  package init(_ config: Config) {
+  package init(_ config: ArchiveHeader.Config) {
     self.init(config.name, member: config.name)
   }
 

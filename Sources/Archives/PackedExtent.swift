@@ -7,55 +7,43 @@ package import VMA
 package final class PackedExtent: @unchecked Sendable {
   /// The header at the start, then clusters of 64 KiB.
   package let buffer: Buffer
-  package private(set) var slots: [Slot] = []
+  package private(set) var header = ExtentHeader()
   /// What of the buffer belongs in the archive, header first.
   package private(set) var ranges: [Range<Int>] = []
-  private var used = 0
+  private var used = VMAFormat.extentHeaderSize
 
   init() throws {
     buffer = try Buffer(
-      capacity: Format.extentHeaderSize + Format.slotsPerExtent * Format.clusterSize)
+      capacity: VMAFormat.extentHeaderSize + VMAFormat.slotsPerExtent * VMAFormat.clusterSize)
   }
 
-  func clear() {
-    slots.removeAll(keepingCapacity: true)
-    ranges.removeAll(keepingCapacity: true)
-    ranges.append(0..<Format.extentHeaderSize)
-    used = Format.extentHeaderSize
-  }
+  func clear() { used = VMAFormat.extentHeaderSize }
 
-  /// Clusters that it still has slots for.
-  package var room: Int { Format.slotsPerExtent - slots.count }
-  package var byteCount: Int { ranges.reduce(0) { $0 + $1.count } }
+  package var byteCount: Int { VMAFormat.extentHeaderSize + header.dataSize }
 
-  /// Where the data of the next clusters is to be put, before `add`.
+  /// Where the data of the next clusters is to be put, before they are added.
   package func place(for clusterCount: Int) -> Range<Int> {
-    used..<used + clusterCount * Format.clusterSize
+    used..<used + clusterCount * VMAFormat.clusterSize
   }
 
-  /// Adds clusters that are all zeros.
-  package func add(zeros clusters: Range<UInt64>, device: UInt8) {
-    for cluster in clusters {
-      slots.append(Slot(device: device, cluster: UInt32(cluster), mask: 0))
+  /// Keeps the next cluster, whose data was put in its place.
+  ///
+  /// - Returns: where it is, and which of its blocks are not all zeros.
+  func keepCluster() -> (position: Int, mask: UInt16) {
+    let position = used
+    var mask: UInt16 = 0
+    for block in 0..<VMAFormat.blocksPerCluster {
+      let start = position + block * VMAFormat.blockSize
+      if !buffer.isZero(start..<start + VMAFormat.blockSize) { mask |= 1 << UInt16(block) }
     }
+    used += VMAFormat.clusterSize
+    return (position, mask)
   }
 
-  /// Adds clusters whose data was put in their place; blocks of zeros in it are left out.
-  package func add(_ clusters: Range<UInt64>, device: UInt8) {
-    for cluster in clusters {
-      var mask: UInt16 = 0
-      for block in 0..<Format.blocksPerCluster {
-        let range = used..<used + Format.blockSize
-        used = range.upperBound
-        guard !buffer.isZero(range) else { continue }
-        mask |= 1 << UInt16(block)
-        if let last = ranges.last, last.upperBound == range.lowerBound {
-          ranges[ranges.count - 1] = last.lowerBound..<range.upperBound
-        } else {
-          ranges.append(range)
-        }
-      }
-      slots.append(Slot(device: device, cluster: UInt32(cluster), mask: mask))
-    }
+  /// - Parameter extent: of the clusters that were kept.
+  func finish(_ extent: ArchiveBuilder.Extent) {
+    header = extent.header
+    buffer.copy(extent.headerBytes, to: 0)
+    ranges = [0..<VMAFormat.extentHeaderSize] + extent.blocks
   }
 }

@@ -26,13 +26,13 @@ package struct Packer: Sendable {
   }
 
   private func pack(_ disk: DiskSource, id: UInt8) throws {
-    let clusterSize = UInt64(Format.clusterSize)
+    let clusterSize = UInt64(VMAFormat.clusterSize)
     let clusterCount = (disk.size + clusterSize - 1) / clusterSize
     var cluster: UInt64 = 0
     var data = try disk.data(from: 0)
     while cluster < clusterCount {
       let extent = try queue.extentWithRoom()
-      let room = UInt64(extent.room)
+      let room = UInt64(queue.room)
       let offset = cluster * clusterSize
       if let known = data, known.upperBound <= offset {
         data = try disk.data(from: offset)
@@ -41,12 +41,12 @@ package struct Packer: Sendable {
       let count: UInt64
       if dataStart > cluster {
         count = min(room, dataStart - cluster)
-        extent.add(zeros: cluster..<cluster + count, device: id)
+        try queue.add(zeros: cluster..<cluster + count, device: id)
       } else {
         let dataEnd = ((data?.upperBound ?? 0) + clusterSize - 1) / clusterSize
-        count = min(room, dataEnd - cluster, UInt64(Self.readSize / Format.clusterSize))
+        count = min(room, dataEnd - cluster, UInt64(Self.readSize / VMAFormat.clusterSize))
         try disk.read(into: extent.buffer, extent.place(for: Int(count)), at: offset)
-        extent.add(cluster..<cluster + count, device: id)
+        try queue.add(cluster..<cluster + count, device: id)
       }
       cluster += count
       Progress.current.add(min(cluster * clusterSize, disk.size) - offset)

@@ -14,11 +14,11 @@ package enum RestoreMap {
   ///   - warn: is called with what restores, but not as one may expect.
   /// - Throws: status 65 for what could not be restored.
   package static func complete(
-    _ content: [UInt8], for devices: [Device], warn: (String) -> Void = { _ in }
+    _ content: [UInt8], for devices: [ArchiveHeader.Device], warn: (String) -> Void = { _ in }
   ) throws -> [UInt8] {
     let disks = devices.filter { !$0.isVMState }
     // The reference tool divides by the clusters of all disks to show its progress.
-    let cluster = UInt64(Format.clusterSize)
+    let cluster = UInt64(VMAFormat.clusterSize)
     guard devices.isEmpty || disks.reduce(0, { $0 + min($1.size, cluster) }) >= cluster else {
       throw Failure(
         .badData,

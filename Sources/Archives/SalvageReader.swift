@@ -27,7 +27,7 @@ package final class SalvageReader: ExtentSource {
   private let ownFaults = DamageLog()
   private let headerFault: FormatError?
   /// Of the archive; nil until an extent tells it, where the header does not have to be right.
-  private var uuid: UUID?
+  private var uuid: ArchiveHeader.UUID?
   private var window: Buffer
   private var unread = 0..<0
   /// Where `unread` starts in the archive.
@@ -63,8 +63,8 @@ package final class SalvageReader: ExtentSource {
     source = reader.source
     name = reader.name
     self.log = log
-    byte = UInt64(reader.headerSize)
-    census = ClusterCensus(reader.header.devices, isSalvaging: true)
+    byte = reader.parser.position
+    census = try ClusterCensus(reader.header.devices, isSalvaging: true)
     window = try Buffer(capacity: Self.windowSize)
     spare = [try Extent(), try Extent()]
     if let headerFault { ownFaults.note("\(headerFault)") }
@@ -73,7 +73,7 @@ package final class SalvageReader: ExtentSource {
   package func recycle(_ extent: Extent) { spare.append(extent) }
 
   /// The clusters of a device that were returned, but are not proven; known at the end.
-  package func unprovenClusters(of device: Device) -> ClusterSet {
+  package func unprovenClusters(of device: ArchiveHeader.Device) -> ClusterSet {
     // Without a sound header it is not sure which device that is, nor how long.
     headerFault == nil
       ? unproven[device.id] ?? ClusterSet(denseCount: nil) : census.clusters(of: device)
@@ -81,7 +81,7 @@ package final class SalvageReader: ExtentSource {
 
   package func next() throws -> Extent? {
     while true {
-      try fill(Format.extentHeaderSize)
+      try fill(VMAFormat.extentHeaderSize)
       log?.forget(before: min(byte, undecided.isEmpty ? byte : undecidedPlace))
       guard !unread.isEmpty else {
         decide()
@@ -92,10 +92,8 @@ package final class SalvageReader: ExtentSource {
         guard try search(from: 1) != nil else { continue }
         continue
       }
-      try fill(Format.extentHeaderSize + found.dataSize + Format.extentHeaderSize)
+      try fill(VMAFormat.extentHeaderSize + found.dataSize + VMAFormat.extentHeaderSize)
       let extent = try spare.popLast() ?? Extent()
-      extent.number = number
-      extent.byte = byte
       number += 1
       if try take(found, into: extent) { return extent }
       spare.append(extent)
@@ -106,7 +104,7 @@ package final class SalvageReader: ExtentSource {
   ///
   /// - Returns: whether anything of it can be used.
   private func take(_ found: ExtentHeader, into extent: Extent) throws -> Bool {
-    let headerSize = Format.extentHeaderSize
+    let headerSize = VMAFormat.extentHeaderSize
     let start = byte
     // Where the data of the extent ends at the latest.
     var end = min(headerSize + found.dataSize, unread.count)
@@ -142,29 +140,29 @@ package final class SalvageReader: ExtentSource {
     _ found: ExtentHeader, dataCount: Int, isSuspect: Bool, in extent: Extent
   ) -> Bool {
     decide()
-    var slots: [Slot] = []
     var position = 0
     var used = 0
-    for slot in found.slots {
-      let length = slot.mask.nonzeroBitCount * Format.blockSize
+    var kept: [ExtentHeader.Slot] = []
+    extent.header = found.filter { slot in
+      let length = slot.mask.nonzeroBitCount * VMAFormat.blockSize
       defer { position += length }
-      guard position + length <= dataCount else { continue }
-      let start = extent.byte + UInt64(Format.extentHeaderSize + position)
+      guard position + length <= dataCount else { return false }
+      let start = found.dataByte + UInt64(position)
       // What the header says has a checksum of its own, so that zeros are proven.
       let verdict = length == 0 ? .sound : log?.verdict(on: start..<start + UInt64(length))
-      if verdict == .filler { continue }
-      do {
-        try census.record(slot)
+      if verdict == .filler { return false }
+      do throws(FormatError) {
+        try census.record(slot, of: found)
       } catch {
-        note("extent at byte \(extent.byte): \(error)")
+        note("\(error)")
         // The first copy stays, but another one that is as good and differs makes it unproven.
-        if case .duplicateCluster = error, verdict != .doubtful, !isSuspect || length == 0,
-          slots.contains(where: { $0.device == slot.device && $0.cluster == slot.cluster })
+        if error.code == .duplicateCluster, verdict != .doubtful, !isSuspect || length == 0,
+          kept.contains(where: { $0.device == slot.device && $0.cluster == slot.cluster })
             || !isRestored(slot, at: position, in: extent)
         {
           Self.insert(slot, in: &unproven)
         }
-        continue
+        return false
       }
       if length == 0 { Self.insert(slot, in: &zeros) }
       if verdict == .doubtful || isSuspect && length > 0 {
@@ -176,33 +174,33 @@ package final class SalvageReader: ExtentSource {
       if position != used {
         extent.buffer.copy(from: extent.buffer, position..<position + length, to: used)
       }
-      slots.append(slot)
       used += length
+      kept.append(slot)
+      return true
     }
-    extent.header = ExtentHeader(slots: slots)
-    return !slots.isEmpty
+    return !kept.isEmpty
   }
 
   /// Whether a copy of a cluster is the same as what was restored of it; false if that is not known.
   ///
   /// - Parameter position: of the copy in the extent's buffer.
-  private func isRestored(_ slot: Slot, at position: Int, in extent: Extent) -> Bool {
+  private func isRestored(_ slot: ExtentHeader.Slot, at position: Int, in extent: Extent) -> Bool {
     let cluster = UInt64(slot.cluster)
     if unproven[slot.device]?.contains(cluster) == true { return true }
     if slot.mask == 0, zeros[slot.device]?.contains(cluster) == true { return true }
     guard let device = header.devices.first(where: { $0.id == slot.device }), let readBack,
       comparedBytes < 4 * byte + UInt64(Self.windowSize)
     else { return false }
-    let offset = cluster * UInt64(Format.clusterSize)
+    let offset = cluster * UInt64(VMAFormat.clusterSize)
     let rest = device.isVMState ? .max : device.size - offset
-    let length = Int(min(UInt64(Format.clusterSize), rest))
+    let length = Int(min(UInt64(VMAFormat.clusterSize), rest))
     comparedBytes += UInt64(length)
     do {
-      let buffer = try scratch ?? Buffer(capacity: Format.clusterSize)
+      let buffer = try scratch ?? Buffer(capacity: VMAFormat.clusterSize)
       scratch = buffer
       guard try readBack(slot.device, buffer, 0..<length, offset) else { return false }
       var isSame = true
-      ExtentHeader(slots: [slot]).forEachPiece { piece in
+      try ExtentHeader(slots: [slot]).forEachPiece { piece in
         let start = Int(piece.offset - offset)
         let range = start..<min(start + piece.length, length)
         guard isSame, !range.isEmpty else { return }
@@ -218,7 +216,7 @@ package final class SalvageReader: ExtentSource {
     }
   }
 
-  private static func insert(_ slot: Slot, in sets: inout [UInt8: ClusterSet]) {
+  private static func insert(_ slot: ExtentHeader.Slot, in sets: inout [UInt8: ClusterSet]) {
     _ = sets[slot.device, default: ClusterSet(denseCount: nil)].insert(UInt64(slot.cluster))
   }
 
@@ -267,12 +265,13 @@ package final class SalvageReader: ExtentSource {
 
   private func soundHeader(at offset: Int) -> ExtentHeader? {
     let start = unread.lowerBound + offset
-    guard start + Format.extentHeaderSize <= unread.upperBound else { return nil }
-    return window.withBytes(start..<start + Format.extentHeaderSize) { bytes in
+    guard start + VMAFormat.extentHeaderSize <= unread.upperBound else { return nil }
+    return window.withBytes(start..<start + VMAFormat.extentHeaderSize) { bytes in
       guard ExtentHeader.isPlausible(bytes, uuid: uuid) else { return nil }
       let uuid = uuid ?? ExtentHeader.uuid(of: bytes)
-      do throws(Fault) {
-        let header = try ExtentHeader(parsing: bytes, uuid: uuid, digest: MD5.self)
+      do throws(FormatError) {
+        let header = try ExtentHeader(
+          parsing: bytes, uuid: uuid, digest: MD5.self, number: number, byte: byte + UInt64(offset))
         self.uuid = uuid
         return header
       } catch {
@@ -283,7 +282,7 @@ package final class SalvageReader: ExtentSource {
 
   private func isExtentLike() -> Bool {
     let range =
-      unread.lowerBound..<min(unread.lowerBound + Format.extentHeaderSize, unread.upperBound)
+      unread.lowerBound..<min(unread.lowerBound + VMAFormat.extentHeaderSize, unread.upperBound)
     return window.withBytes(range) { bytes in
       ExtentHeader.resembles(bytes, uuid: uuid ?? header.uuid)
     }
@@ -301,8 +300,8 @@ package final class SalvageReader: ExtentSource {
         let place = window.firstIndex(of: needle, with: other, at: distance, in: start..<end)
       else { return nil }
       offset = place - position - unread.lowerBound
-      if offset + Format.extentHeaderSize > unread.count {
-        try fill(offset + Format.extentHeaderSize)
+      if offset + VMAFormat.extentHeaderSize > unread.count {
+        try fill(offset + VMAFormat.extentHeaderSize)
       }
       if soundHeader(at: offset) != nil { return offset }
       offset += 1
@@ -328,12 +327,12 @@ package final class SalvageReader: ExtentSource {
     var passed: UInt64 = 0
     var offset = offset
     while true {
-      try fill(offset + Format.extentHeaderSize)
+      try fill(offset + VMAFormat.extentHeaderSize)
       if let found = try firstSoundHeader(in: offset..<max(offset, unread.count)) {
         drop(found)
         return passed + UInt64(found)
       }
-      let keep = isAtEnd ? 0 : min(Format.extentHeaderSize, unread.count)
+      let keep = isAtEnd ? 0 : min(VMAFormat.extentHeaderSize, unread.count)
       let count = unread.count - keep
       drop(count)
       passed += UInt64(count)

@@ -12,7 +12,7 @@ package import VMA
 /// as possible without the waiting room, or collected there whole (`collect`).
 package final class StreamReorder {
   private let source: any ExtentSource
-  private let devices: [Device]
+  private let devices: [ArchiveHeader.Device]
   private let directory: String?
   private var room: WaitingRoom?
   private var waiting: [UInt8: Heap<DataRun>] = [:]
@@ -27,11 +27,11 @@ package final class StreamReorder {
   ///   - directory: of the waiting room's file, see `Descriptor.temporary`.
   ///   - toleratesTruncation: whether the archive may end in the middle of an extent.
   package init(
-    _ source: any ExtentSource, devices: [Device], directory: String?,
+    _ source: any ExtentSource, devices: [ArchiveHeader.Device], directory: String?,
     toleratesTruncation: Bool = false
   ) throws {
     self.toleratesTruncation = toleratesTruncation
-    scratch = try Buffer(capacity: Format.blocksPerExtent * Format.blockSize)
+    scratch = try Buffer(capacity: VMAFormat.blocksPerExtent * VMAFormat.blockSize)
     self.source = source
     self.devices = devices
     self.directory = directory
@@ -42,12 +42,12 @@ package final class StreamReorder {
   ///
   /// - Parameter window: bytes of the disk; all of it where nil.
   package func stream<Sink: DiskSink>(
-    _ device: Device, to sink: Sink, window: Range<UInt64>? = nil
+    _ device: ArchiveHeader.Device, to sink: Sink, window: Range<UInt64>? = nil
   ) throws -> Sink {
     let isOpenEnded = device.isVMState && window == nil
     var cursor = DiskCursor(sink, window: window ?? 0..<(isOpenEnded ? .max : device.size))
     // All clusters before this one have gone to the sink, or are not for it.
-    var next = (window?.lowerBound ?? 0) / UInt64(Format.clusterSize)
+    var next = (window?.lowerBound ?? 0) / UInt64(VMAFormat.clusterSize)
 
     func emit(_ run: DataRun, _ buffer: Buffer, at start: Int) throws {
       try run.pieces { piece in
@@ -113,7 +113,7 @@ package final class StreamReorder {
   }
 
   /// Whether all clusters of a part of a disk came.
-  private func isThere(_ window: Range<UInt64>?, of device: Device) -> Bool {
+  private func isThere(_ window: Range<UInt64>?, of device: ArchiveHeader.Device) -> Bool {
     window.map { source.census.has($0, of: device) } ?? source.census.isComplete(device)
   }
 
@@ -121,7 +121,8 @@ package final class StreamReorder {
   ///
   /// - Parameter partly: whether a disk is wanted of which only a part came.
   /// - Returns: the disk; nil where the archive ends without all of it.
-  package func collect(_ device: Device, partly: Bool = false) throws -> OrderedDisk? {
+  package func collect(_ device: ArchiveHeader.Device, partly: Bool = false) throws -> OrderedDisk?
+  {
     while !source.census.isComplete(device) || device.isVMState, let extent = try nextExtent() {
       try keepOthers(extent, but: nil)
       source.recycle(extent)
@@ -151,7 +152,7 @@ package final class StreamReorder {
     }
   }
 
-  private func keepOthers(_ extent: Extent, but current: Device?) throws {
+  private func keepOthers(_ extent: Extent, but current: ArchiveHeader.Device?) throws {
     try extent.header.forEachRun(from: 0) { run, id in
       if id != current?.id { try wait(run, of: id, in: extent) }
     }
@@ -178,7 +179,7 @@ package final class StreamReorder {
 extension DataRun {
   fileprivate func isNeeded(in window: Range<UInt64>?) -> Bool {
     guard let window else { return true }
-    return UInt64(cluster) * UInt64(Format.clusterSize) < window.upperBound
-      && end * UInt64(Format.clusterSize) > window.lowerBound
+    return UInt64(cluster) * UInt64(VMAFormat.clusterSize) < window.upperBound
+      && end * UInt64(VMAFormat.clusterSize) > window.lowerBound
   }
 }

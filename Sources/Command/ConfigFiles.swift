@@ -9,14 +9,14 @@ package import VMA
 package enum ConfigFiles {
   /// - Throws: status 64 for two of one name, 65 for one that is too long, 66 for one that cannot
   ///   be opened.
-  package static func read(_ arguments: [String]) throws -> [Config] {
-    var configs: [Config] = []
+  package static func read(_ arguments: [String]) throws -> [ArchiveHeader.Config] {
+    var configs: [ArchiveHeader.Config] = []
     for argument in arguments {
       let named = NamedValue(argument)
       guard let name = named.name ?? FilePath(named.value).lastComponent?.string else {
         throw Failure(.usage, "--config: '\(argument)' names no file")
       }
-      let config = Config(name: Array(name.utf8), data: try read(file: named.value))
+      let config = ArchiveHeader.Config(name: Array(name.utf8), data: try read(file: named.value))
       guard !configs.contains(where: { $0.name == config.name }) else {
         throw Failure(.usage, "two configs are called \(name)")
       }
@@ -26,10 +26,10 @@ package enum ConfigFiles {
   }
 
   private static func read(file path: String) throws -> [UInt8] {
-    let content = try Descriptor.input(at: path).contents(atMost: Format.maximumBlobSize + 1)
-    guard content.count <= Format.maximumBlobSize else {
+    let content = try Descriptor.input(at: path).contents(atMost: VMAFormat.maximumBlobSize + 1)
+    guard content.count <= VMAFormat.maximumBlobSize else {
       throw Failure(
-        .badData, "\(path): is longer than the \(Format.maximumBlobSize) bytes of a config")
+        .badData, "\(path): is longer than the \(VMAFormat.maximumBlobSize) bytes of a config")
     }
     return content
   }

@@ -48,7 +48,7 @@ struct DataMap {
   /// Moves `end` on, by one question.
   private mutating func look() throws {
     let size = connection.size
-    let clusterSize = UInt64(Format.clusterSize)
+    let clusterSize = UInt64(VMAFormat.clusterSize)
     guard asks, end < size,
       let stretches = try connection.allocation(of: end..<min(end + window, size))
     else {
@@ -69,7 +69,7 @@ struct DataMap {
 
   private mutating func add(_ range: Range<UInt64>) {
     guard !range.isEmpty else { return }
-    let clusterSize = UInt64(Format.clusterSize)
+    let clusterSize = UInt64(VMAFormat.clusterSize)
     let lower = range.lowerBound / clusterSize * clusterSize
     let upper = min(
       (range.upperBound + clusterSize - 1) / clusterSize * clusterSize, connection.size)

@@ -34,7 +34,7 @@ package final class DiskSource: Sendable {
         .badData, "\(name): has \(contentSize) bytes, not the \(declaredSize) of --size")
     }
     guard contentSize > 0 else { throw Failure(.badData, "\(name): is empty") }
-    guard contentSize <= Format.maximumDeviceSize else {
+    guard contentSize <= VMAFormat.maximumDeviceSize else {
       throw Failure(.badData, "\(name): has \(contentSize) bytes, more than the format can hold")
     }
     size = (contentSize + multiple - 1) / multiple * multiple

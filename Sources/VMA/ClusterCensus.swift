@@ -1,29 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Counts the clusters of an archive while its extents go by, since nothing else tells whether an
-/// archive is whole: there is no end marker, and an archive cut between two extents looks sound.
+/// Counts the clusters of an archive as its extents are read or written. Nothing else shows whether
+/// an archive is complete: it has no end marker, and if it is truncated between two extents it
+/// looks sound.
 ///
-/// Every cluster of every device must come exactly once; those of `vmstate` in order besides.
+/// Every cluster of every device must come exactly once, and those of `vmstate` in order.
 public struct ClusterCensus: Sendable {
   private struct Tally: Sendable {
-    var device: Device
+    var device: ArchiveHeader.Device
     var clusterCount: UInt64
-    /// Blocks of the last cluster that lie within the device.
+    /// Blocks of the last cluster that are inside the device.
     var lastMask: UInt16
     var seen: ClusterSet
     var seenCount: UInt64 = 0
-    /// Whether clusters come in order, and as many as there are: `vmstate`.
+    /// Whether clusters come in order, any number of them: `vmstate`.
     var isStream: Bool
-    /// The cluster after the last that came.
+    /// The cluster after the last one that came.
     var end: UInt64 = 0
+
+    /// Clusters that the device must have; `vmstate` has all up to the last one that came.
+    var neededCount: UInt64 { max(clusterCount, device.isVMState ? end : 0) }
+    var isComplete: Bool { seenCount >= neededCount }
   }
 
-  /// Above 4 TiB of disks in all, a bit for each cluster claimed is no longer cheap.
+  /// Above 4 TiB of disks in total, one bit for each cluster claimed is no longer cheap.
   private static let denseLimit: UInt64 = 1 << 26
 
-  /// Bytes that a census takes at the start, at most.
-  public static func memory(for devices: [Device]) -> Int {
-    let claimed = devices.reduce(UInt64(0)) { $0.addingSaturated($1.clusterCount) }
+  /// Bytes that a census allocates at the start, at most.
+  package static func memory(for devices: [ArchiveHeader.Device]) -> Int {
+    let claimed = devices.clusterCount
     return claimed <= denseLimit ? Int(claimed / 8) + 8 * devices.count : 0
   }
 
@@ -31,16 +36,24 @@ public struct ClusterCensus: Sendable {
   /// For each device id the index of its tally, or -1.
   private var index: [Int]
 
-  /// - Parameters:
-  ///   - devices: of the archive.
-  ///   - isSalvaging: takes clusters of `vmstate` in any order, since some may be lost.
-  public init(_ devices: [Device], isSalvaging: Bool = false) {
-    let claimed = devices.reduce(UInt64(0)) { $0.addingSaturated($1.clusterCount) }
+  /// - Parameter devices: of the archive.
+  /// - Throws: `FormatError` if a device is invalid, or if two have the same id.
+  public init(_ devices: [ArchiveHeader.Device]) throws(FormatError) {
+    try self.init(devices, isSalvaging: false)
+  }
+
+  /// - Parameter isSalvaging: accepts clusters of `vmstate` in any order, since some may be lost.
+  package init(_ devices: [ArchiveHeader.Device], isSalvaging: Bool) throws(FormatError) {
+    let claimed = devices.clusterCount
     tallies = []
     index = [Int](repeating: -1, count: 256)
     for device in devices {
+      try device.check()
+      guard index[Int(device.id)] < 0 else {
+        throw FormatError(.deviceID, "two devices have the id \(device.id)")
+      }
       index[Int(device.id)] = tallies.count
-      let blocks = device.size.dividedRoundingUp(by: UInt64(Format.blockSize))
+      let blocks = device.size.dividedRoundingUp(by: UInt64(VMAFormat.blockSize))
       let inLast = (blocks + 15) % 16 + 1
       let isDense = claimed <= Self.denseLimit && !device.isVMState
       tallies.append(
@@ -52,58 +65,105 @@ public struct ClusterCensus: Sendable {
     }
   }
 
-  /// Takes in what an extent tells.
+  /// Counts the clusters of an extent.
   ///
-  /// - Throws: at the first slot that cannot be; slots before it are counted.
-  public mutating func record(_ header: ExtentHeader) throws(Fault) {
-    for slot in header.slots { try record(slot) }
+  /// - Throws: `FormatError` at the first slot that is invalid; slots before it are counted.
+  public mutating func record(_ header: ExtentHeader) throws(FormatError) {
+    for slot in header.slots { try record(slot, of: header) }
   }
 
-  /// Takes in one slot: its device must exist, its cluster and blocks lie within the device, and
-  /// it must be the first of its cluster.
-  public mutating func record(_ slot: Slot) throws(Fault) {
+  /// Counts one cluster: its device must exist, the cluster and its blocks must be inside the
+  /// device, and it must be the first of its number.
+  ///
+  /// - Parameter header: of its extent, for the error.
+  package mutating func record(
+    _ slot: ExtentHeader.Slot, of header: ExtentHeader?
+  ) throws(FormatError) {
+    func fault(_ code: FormatError.Code, _ message: String) -> FormatError {
+      FormatError(code, message, byte: header?.byte, extent: header?.number)
+    }
     let index = index[Int(slot.device)]
-    guard index >= 0 else { throw .unknownDevice(slot.device) }
+    guard index >= 0 else {
+      throw fault(.unknownDevice, "device \(slot.device) does not exist")
+    }
     let cluster = UInt64(slot.cluster)
     if tallies[index].isStream {
       guard cluster == tallies[index].seenCount else {
-        throw .vmstateOrder(expected: tallies[index].seenCount, found: slot.cluster)
+        throw fault(
+          .clusterOrder,
+          "vmstate continues with cluster \(cluster) instead of \(tallies[index].seenCount)")
       }
     } else {
       if !tallies[index].device.isVMState {
         let count = tallies[index].clusterCount
         guard cluster < count else {
-          throw .clusterBeyondEnd(device: slot.device, cluster: slot.cluster)
+          throw fault(
+            .beyondEnd, "cluster \(cluster) is beyond the end of device \(slot.device)")
         }
         guard cluster + 1 < count || slot.mask & ~tallies[index].lastMask == 0 else {
-          throw .blockBeyondEnd(device: slot.device, cluster: slot.cluster)
+          throw fault(
+            .beyondEnd,
+            "cluster \(cluster) marks blocks beyond the end of device \(slot.device)")
         }
       }
       guard tallies[index].seen.insert(cluster) else {
-        throw .duplicateCluster(device: slot.device, cluster: slot.cluster)
+        throw fault(
+          .duplicateCluster, "cluster \(cluster) of device \(slot.device) is present twice")
       }
     }
     tallies[index].seenCount += 1
     tallies[index].end = max(tallies[index].end, cluster + 1)
   }
 
-  /// Clusters of the device that have come.
-  public func count(of device: Device) -> UInt64 {
+  /// Where the tally of a device is; nil if the archive does not have the device.
+  private func place(of device: ArchiveHeader.Device) -> Int? {
     let index = index[Int(device.id)]
-    return index < 0 ? 0 : tallies[index].seenCount
+    return index < 0 ? nil : index
+  }
+
+  /// Clusters of the device that have come.
+  public func count(of device: ArchiveHeader.Device) -> UInt64 {
+    place(of: device).map { tallies[$0].seenCount } ?? 0
+  }
+
+  /// Whether all clusters of the device have come (of `vmstate`, as many as its size says).
+  public func isComplete(_ device: ArchiveHeader.Device) -> Bool {
+    place(of: device).map { tallies[$0].isComplete } ?? false
+  }
+
+  /// The final length of the device in bytes: its size, or for `vmstate`, what has come.
+  public func length(of device: ArchiveHeader.Device) -> UInt64 {
+    guard let place = place(of: device) else { return 0 }
+    let tally = tallies[place]
+    return tally.device.isVMState
+      ? tally.end * UInt64(VMAFormat.clusterSize) : tally.device.size
+  }
+
+  /// - Throws: `FormatError` with the code `incomplete` for the first device that is not complete.
+  public func checkComplete(_ devices: [ArchiveHeader.Device]) throws(FormatError) {
+    for device in devices {
+      guard let place = place(of: device) else {
+        throw FormatError(.unknownDevice, "device \(device.id) does not exist")
+      }
+      guard !tallies[place].isComplete else { continue }
+      let count = tallies[place].neededCount - tallies[place].seenCount
+      let first = next(seen: false, of: device, from: 0) ?? 0
+      throw FormatError(
+        .incomplete,
+        "archive is incomplete: \(String(decoding: device.name, as: UTF8.self)) lacks "
+          + "\(count) cluster\(count == 1 ? "" : "s"), the first at byte "
+          + "\(first * UInt64(VMAFormat.clusterSize))")
+    }
   }
 
   /// The first cluster at or after `cluster` that has come (or, with `seen` false, that has not);
   /// nil if there is none up to the end of the device.
-  public func next(
-    seen: Bool, of device: Device, from cluster: UInt64, below limit: UInt64? = nil
+  package func next(
+    seen: Bool, of device: ArchiveHeader.Device, from cluster: UInt64, below limit: UInt64? = nil
   ) -> UInt64? {
     // In place: a copy of the tally would make the next insertion copy its set.
-    let index = index[Int(device.id)]
-    guard index >= 0 else { return nil }
-    let end =
-      device.isVMState
-      ? max(tallies[index].end, tallies[index].clusterCount) : tallies[index].clusterCount
+    guard let index = place(of: device) else { return nil }
+    let end = tallies[index].neededCount
     let limit = min(limit ?? end, end)
     guard cluster < limit else { return nil }
     let found =
@@ -118,44 +178,25 @@ public struct ClusterCensus: Sendable {
   }
 
   /// The clusters of the device that have come; not of a `vmstate` that must come in order.
-  package func clusters(of device: Device) -> ClusterSet {
-    let index = index[Int(device.id)]
-    return index < 0 ? ClusterSet(denseCount: nil) : tallies[index].seen
+  package func clusters(of device: ArchiveHeader.Device) -> ClusterSet {
+    place(of: device).map { tallies[$0].seen } ?? ClusterSet(denseCount: nil)
   }
 
-  /// Whether all clusters of the device have come (of `vmstate`, as many as its size says).
-  public func isComplete(_ device: Device) -> Bool {
-    count(of: device) >= clusterCount(of: device)
-  }
-
-  /// Clusters that the device must have; `vmstate` has all up to the last that came.
-  private func clusterCount(of device: Device) -> UInt64 {
-    max(device.clusterCount, device.isVMState ? end(of: device) : 0)
-  }
-
-  private func end(of device: Device) -> UInt64 {
-    let index = index[Int(device.id)]
-    return index < 0 ? 0 : tallies[index].end
-  }
-
-  /// The length in bytes that the device has in the end: its size, and of `vmstate` what came.
-  public func length(of device: Device) -> UInt64 {
-    device.isVMState ? end(of: device) * UInt64(Format.clusterSize) : device.size
-  }
-
-  /// - Throws: `Fault.missingClusters` for the first device that is not complete.
-  public func checkComplete(_ devices: [Device]) throws(Fault) {
-    for device in devices where !isComplete(device) {
-      throw .missingClusters(
-        name: device.name, count: clusterCount(of: device) - count(of: device),
-        first: next(seen: false, of: device, from: 0) ?? 0)
+  /// Checks that an archive is long enough for all clusters of some devices.
+  ///
+  /// - Parameter size: bytes of the archive after its header.
+  package static func checkExtentBytes(
+    _ size: UInt64, for devices: [ArchiveHeader.Device]
+  ) throws(FormatError) {
+    let extents = devices.clusterCount.dividedRoundingUp(by: UInt64(VMAFormat.slotsPerExtent))
+    let (product, overflows) = extents.multipliedReportingOverflow(
+      by: UInt64(VMAFormat.extentHeaderSize))
+    let needed = overflows ? .max : product
+    guard size >= needed else {
+      throw FormatError(
+        .incomplete,
+        "archive is incomplete: its disks need at least \(needed) bytes of extents, "
+          + "\(size) present")
     }
-  }
-
-  /// The least bytes that extents with all clusters of `devices` take.
-  public static func leastExtentBytes(_ devices: [Device]) -> UInt64 {
-    let clusters = devices.reduce(UInt64(0)) { $0.addingSaturated($1.clusterCount) }
-    return clusters.dividedRoundingUp(by: UInt64(Format.slotsPerExtent))
-      * UInt64(Format.extentHeaderSize)
   }
 }

@@ -1,116 +1,95 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What is wrong with an archive, and at which byte of it.
+/// What is wrong with an archive, or with values that are to become one.
 public struct FormatError: Error, Hashable, Sendable, CustomStringConvertible {
-  /// The part of the archive that is wrong.
-  public enum Place: Hashable, Sendable {
-    case header
-    /// The extent with this number, counted from 0.
-    case extent(Int)
-    /// The archive as a whole; the byte is its length as far as it was read.
-    case archive
+  /// The kind of an error. New kinds may be added in any version.
+  public struct Code: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
+    public let rawValue: String
+
+    public init(rawValue: String) {
+      self.rawValue = rawValue
+    }
+
+    public var description: String { rawValue }
   }
 
-  public var place: Place
-  /// Bytes from the start of the (uncompressed) archive.
-  public var byte: UInt64
-  public var fault: Fault
+  public var code: Code
+  /// One line for people, without the place. Text from the archive in it is not made safe for a
+  /// terminal.
+  public var message: String
+  /// Bytes from the start of the uncompressed archive; nil for an error of the archive as a whole,
+  /// and of values that were not read from one.
+  public var byte: UInt64?
+  /// The number of the extent, counted from 0; nil for an error outside of extents.
+  public var extent: Int?
 
-  public init(_ fault: Fault, in place: Place, at byte: UInt64) {
-    self.place = place
+  public init(_ code: Code, _ message: String, byte: UInt64? = nil, extent: Int? = nil) {
+    self.code = code
+    self.message = message
     self.byte = byte
-    self.fault = fault
+    self.extent = extent
   }
 
-  /// One line for people; text from the archive in it is not made safe for a terminal.
+  /// The message and its place.
   public var description: String {
-    switch place {
-    case .header: "header at byte \(byte): \(fault)"
-    case .extent(let number): "extent \(number) at byte \(byte): \(fault)"
-    case .archive: "\(fault)"
+    switch (extent, byte) {
+    case (let extent?, let byte?): "extent \(extent) at byte \(byte): \(message)"
+    case (nil, let byte?): "header at byte \(byte): \(message)"
+    case (_, nil): message
     }
   }
 }
 
-/// A way in which an archive can be wrong.
-public enum Fault: Error, Hashable, Sendable, CustomStringConvertible {
-  // The header.
-  case notAnArchive
-  case unsupportedVersion(UInt32)
-  case headerSize(UInt32)
-  case headerChecksum
-  case blobBuffer(offset: UInt32, size: UInt32)
-  case blob(offset: UInt32)
-  case nameWithoutEnd(offset: UInt32)
-  case deviceZero
-  case deviceSize(id: UInt8, size: UInt64)
-  // What cannot be written.
-  case tooManyConfigs(Int)
-  case tooManyDevices(Int)
-  case deviceTwice(UInt8)
-  case blobTooLong(Int)
-  case nameWithNUL
-  // Extents.
-  case truncated(expected: Int, found: Int)
-  case notAnExtent
-  case foreignExtent
-  case extentChecksum
-  case blockCount(Int)
-  case tooManySlots(Int)
-  case blockSum(claimed: Int, marked: Int)
-  case unknownDevice(UInt8)
-  case clusterBeyondEnd(device: UInt8, cluster: UInt32)
-  case blockBeyondEnd(device: UInt8, cluster: UInt32)
-  case duplicateCluster(device: UInt8, cluster: UInt32)
-  case vmstateOrder(expected: UInt64, found: UInt32)
-  // The whole.
-  case tooShort(needed: UInt64, found: UInt64)
-  case missingClusters(name: [UInt8], count: UInt64, first: UInt64)
+extension FormatError.Code {
+  // The archive as a whole.
+  /// Not a VMA archive at all.
+  public static let notAnArchive = Self(rawValue: "not-an-archive")
+  /// The archive ends in the middle of its header or of an extent.
+  public static let truncated = Self(rawValue: "truncated")
+  /// Clusters are missing.
+  public static let incomplete = Self(rawValue: "incomplete")
 
-  public var description: String {
-    switch self {
-    case .notAnArchive: "not a VMA archive"
-    case .unsupportedVersion(let version): "VMA version \(version) is not supported"
-    case .headerSize(let size): "bad header size \(size)"
-    case .headerChecksum, .extentChecksum: "header checksum mismatch"
-    case .blobBuffer(let offset, let size):
-      "blob buffer of \(size) bytes at \(offset) is not inside the header"
-    case .blob(let offset): "blob at offset \(offset) is not inside the blob buffer"
-    case .nameWithoutEnd(let offset): "name at blob offset \(offset) does not end with NUL"
-    case .deviceZero: "a device has the reserved id 0"
-    case .deviceSize(let id, let size): "device \(id) has the impossible size \(size)"
-    case .tooManyConfigs(let count):
-      "\(count) configs; an archive holds at most \(Format.maximumConfigCount)"
-    case .tooManyDevices(let count):
-      "\(count) devices; an archive holds at most \(Format.deviceIDs.count)"
-    case .deviceTwice(let id): "two devices have the id \(id)"
-    case .blobTooLong(let count):
-      "a name or config of \(count) bytes; at most \(Format.maximumBlobSize) fit"
-    case .nameWithNUL: "a name holds a NUL"
-    case .truncated(let expected, let found):
-      "archive is cut: \(found) of \(expected) bytes are there"
-    case .notAnExtent: "no extent starts here"
-    case .foreignExtent: "extent of another archive (uuid differs)"
-    case .blockCount(let count): "bad block count \(count)"
-    case .blockSum(let claimed, let marked):
-      "block count is \(claimed), but \(marked) blocks are marked"
-    case .tooManySlots(let count):
-      "\(count) clusters; an extent holds at most \(Format.slotsPerExtent)"
-    case .unknownDevice(let id): "device \(id) does not exist"
-    case .clusterBeyondEnd(let device, let cluster):
-      "cluster \(cluster) lies beyond the end of device \(device)"
-    case .blockBeyondEnd(let device, let cluster):
-      "cluster \(cluster) marks blocks beyond the end of device \(device)"
-    case .duplicateCluster(let device, let cluster):
-      "cluster \(cluster) of device \(device) is there twice"
-    case .vmstateOrder(let expected, let found):
-      "vmstate goes on with cluster \(found) instead of \(expected)"
-    case .tooShort(let needed, let found):
-      "archive is incomplete: its disks need at least \(needed) bytes of extents, \(found) are there"
-    case .missingClusters(let name, let count, let first):
-      "archive is incomplete: \(String(decoding: name, as: UTF8.self)) lacks "
-        + "\(count) cluster\(count == 1 ? "" : "s"), the first at byte "
-        + "\(first &* UInt64(Format.clusterSize))"
-    }
+  // The header.
+  public static let version = Self(rawValue: "version")
+  public static let headerSize = Self(rawValue: "header-size")
+  public static let headerChecksum = Self(rawValue: "header-checksum")
+  /// The blob buffer, or something that refers to it, is not inside the header.
+  public static let blob = Self(rawValue: "blob")
+  /// A blob is too long.
+  public static let blobSize = Self(rawValue: "blob-size")
+  /// A name does not end with NUL, or has a NUL inside.
+  public static let name = Self(rawValue: "name")
+  /// More configs than an archive can hold.
+  public static let configCount = Self(rawValue: "config-count")
+  /// An id that a device cannot have, or that two devices have.
+  public static let deviceID = Self(rawValue: "device-id")
+  public static let deviceSize = Self(rawValue: "device-size")
+
+  // Extents.
+  public static let notAnExtent = Self(rawValue: "not-an-extent")
+  /// An extent that belongs to another archive.
+  public static let foreignExtent = Self(rawValue: "foreign-extent")
+  public static let extentChecksum = Self(rawValue: "extent-checksum")
+  /// The number of blocks is impossible, or differs from the blocks that are marked.
+  public static let blockCount = Self(rawValue: "block-count")
+  /// More clusters than an extent can hold.
+  public static let slotCount = Self(rawValue: "slot-count")
+  /// A cluster of a device that is not in the header.
+  public static let unknownDevice = Self(rawValue: "unknown-device")
+  /// A cluster, or a block of it, beyond the end of its device.
+  public static let beyondEnd = Self(rawValue: "beyond-end")
+  public static let duplicateCluster = Self(rawValue: "duplicate-cluster")
+  /// A cluster of `vmstate` out of order.
+  public static let clusterOrder = Self(rawValue: "cluster-order")
+
+  /// A call with an argument that it cannot use.
+  public static let argument = Self(rawValue: "argument")
+}
+
+extension FormatError {
+  static func truncated(_ found: Int, of expected: Int, byte: UInt64, extent: Int?) -> Self {
+    Self(
+      .truncated, "archive is truncated: \(found) of \(expected) bytes present", byte: byte,
+      extent: extent)
   }
 }

@@ -1,8 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// An MD5 from outside, so that the codec needs no library: the `MD5` module of this package has
-/// one, and any other will do.
-public protocol MessageDigest {
+/// An implementation of MD5, which this library does not include.
+///
+/// Any implementation will do. With swift-crypto (or CryptoKit):
+///
+/// ```swift
+/// struct MD5: MessageDigest {
+///   private var hash = Insecure.MD5()
+///   mutating func update(_ bytes: Span<UInt8>) {
+///     bytes.withUnsafeBytes { hash.update(bufferPointer: $0) }
+///   }
+///   consuming func finish() -> UInt128 {
+///     hash.finalize().reduce(0) { $0 << 8 | UInt128($1) }
+///   }
+/// }
+/// ```
+public protocol MessageDigest: SendableMetatype {
   init()
   mutating func update(_ bytes: Span<UInt8>)
   /// The 16 bytes of the digest, the first one most significant.
@@ -11,7 +24,7 @@ public protocol MessageDigest {
 
 extension MessageDigest {
   /// The digest of `bytes` with the 16 bytes at `field` taken as zeros, as both kinds of header
-  /// want it.
+  /// define it.
   static func digest(of bytes: Span<UInt8>, zeroing field: Int) -> UInt128 {
     let zeros: [16 of UInt8] = .init(repeating: 0)
     var digest = Self()

@@ -68,8 +68,8 @@ struct VMACat: Filter {
   }
 
   private enum Member {
-    case device(Device)
-    case config(Config)
+    case device(ArchiveHeader.Device)
+    case config(ArchiveHeader.Config)
   }
 
   private func find(in header: ArchiveHeader, _ name: String) throws -> Member {
@@ -104,7 +104,7 @@ struct VMACat: Filter {
   /// The part of a disk that is asked for, which must be there; of what else is missing, a warning
   /// tells.
   private func part(
-    of device: Device, offset: UInt64, length: UInt64?, _ census: ClusterCensus,
+    of device: ArchiveHeader.Device, offset: UInt64, length: UInt64?, _ census: ClusterCensus,
     _ truncation: Failure?, _ archive: String
   ) throws -> Range<UInt64> {
     guard offset > 0 || length != nil else {
@@ -124,7 +124,7 @@ struct VMACat: Filter {
     return range
   }
 
-  private func write(_ config: Config, offset: UInt64, length: UInt64?) throws {
+  private func write(_ config: ArchiveHeader.Config, offset: UInt64, length: UInt64?) throws {
     let range = try window(offset: offset, length: length, size: UInt64(config.data.count))
     let data = config.data[Int(range.lowerBound)..<Int(range.upperBound)]
     let output = Descriptor.standardOutput
@@ -134,7 +134,8 @@ struct VMACat: Filter {
   }
 
   private func write(
-    _ device: Device, _ input: Input, _ reader: ArchiveReader, offset: UInt64, length: UInt64?
+    _ device: ArchiveHeader.Device, _ input: Input, _ reader: ArchiveReader, offset: UInt64,
+    length: UInt64?
   ) throws {
     let output = try Output.standard().descriptor
     // Of vmstate the size is only known when all of it has come.

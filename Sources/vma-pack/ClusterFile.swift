@@ -16,7 +16,7 @@ final class ClusterFile {
     var map: PartialClusters.SectorMap
   }
 
-  private static let slotSize = UInt64(Format.clusterSize)
+  private static let slotSize = UInt64(VMAFormat.clusterSize)
   /// Bytes of an entry: the sector map, the slot (0: none), and zeros.
   private static let entrySize = 32
   private static let entriesPerPage = slotSize / UInt64(entrySize)
@@ -49,7 +49,7 @@ final class ClusterFile {
   }
 
   func load(_ entry: Entry, into buffer: Buffer, at start: Int) throws {
-    let range = start..<start + Format.clusterSize
+    let range = start..<start + VMAFormat.clusterSize
     guard try file.read(into: buffer, range, at: entry.slot * Self.slotSize) == range.count else {
       throw Failure(.inputOutput, "\(file.name): became shorter while it was read")
     }
@@ -63,7 +63,7 @@ final class ClusterFile {
     from buffer: Buffer, at start: Int
   ) throws -> UInt64 {
     let slot = slot ?? freeSlots.popLast() ?? newSlot()
-    try file.write(buffer, start..<start + Format.clusterSize, at: slot * Self.slotSize)
+    try file.write(buffer, start..<start + VMAFormat.clusterSize, at: slot * Self.slotSize)
     try write(Entry(slot: slot, map: map), of: key)
     return slot
   }

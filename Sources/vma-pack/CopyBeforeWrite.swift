@@ -53,7 +53,8 @@ final class CopyBeforeWrite {
       id = device.id
       name = device.name
       size = device.size
-      clusterCount = (device.size + UInt64(Format.clusterSize) - 1) / UInt64(Format.clusterSize)
+      clusterCount =
+        (device.size + UInt64(VMAFormat.clusterSize) - 1) / UInt64(VMAFormat.clusterSize)
       isState = device.isState
       self.source = source
       known = ClusterSet(denseCount: isDense && !isState ? clusterCount : nil)
@@ -115,13 +116,13 @@ final class CopyBeforeWrite {
     answer: ((Answer) throws -> Void)?, directory: String?, partialCount: Int = 128
   ) throws {
     scratch = try Buffer(capacity: 1 << 20)
-    stateBuffer = try Buffer(capacity: Format.clusterSize)
+    stateBuffer = try Buffer(capacity: VMAFormat.clusterSize)
     self.input = input
     self.queue = queue
     self.answer = answer
     let devices = input.grammar.devices
     // What is merely claimed must not cost memory: 254 devices can claim 64 PiB.
-    let claimed = devices.reduce(0) { $0 + $1.size / UInt64(Format.clusterSize) }
+    let claimed = devices.reduce(0) { $0 + $1.size / UInt64(VMAFormat.clusterSize) }
     let isDense = claimed <= 1 << 26
     if isDense { try Host.requireMemory(Int(claimed / 8)) }
     disks = devices.map { Disk($0, source: sources[$0.id], isDense: isDense) }
@@ -190,7 +191,7 @@ final class CopyBeforeWrite {
   }
 
   private static func clusters(_ range: Range<UInt64>) -> Range<UInt64> {
-    let size = UInt64(Format.clusterSize)
+    let size = UInt64(VMAFormat.clusterSize)
     return range.lowerBound / size..<(range.upperBound + size - 1) / size
   }
 
@@ -205,7 +206,7 @@ final class CopyBeforeWrite {
 
   /// Takes what the stream tells of a range: for each sector that nothing was told of, its content.
   private func tell(_ disk: Disk, _ range: Range<UInt64>, isZero: Bool) throws {
-    let size = UInt64(Format.clusterSize)
+    let size = UInt64(VMAFormat.clusterSize)
     var offset = range.lowerBound
     while offset < range.upperBound {
       let cluster = offset / size
@@ -237,24 +238,24 @@ final class CopyBeforeWrite {
   private func tellWhole(
     _ disk: Disk, _ cluster: UInt64, _ end: UInt64, isZero: Bool
   ) throws -> UInt64 {
-    let size = UInt64(Format.clusterSize)
+    let size = UInt64(VMAFormat.clusterSize)
     let extent = try queue.extentWithRoom()
     guard isZero else {
       let length = Int(min(end, (cluster + 1) * size, disk.size) - cluster * size)
       let place = extent.place(for: 1)
       try input.readPayload(into: extent.buffer, place.lowerBound..<place.lowerBound + length)
       extent.buffer.fillWithZeros(place.lowerBound + length..<place.upperBound)
-      extent.add(cluster..<cluster + 1, device: disk.id)
+      try queue.add(cluster..<cluster + 1, device: disk.id)
       disk.learn(cluster..<cluster + 1)
       return cluster * size + UInt64(length)
     }
     // Only whole clusters that nothing is known of, and as many as there are slots for.
     let whole = end >= disk.size ? disk.clusterCount : end / size
-    var run = disk.unknownRun(from: cluster, limit: min(whole, cluster + UInt64(extent.room)))
+    var run = disk.unknownRun(from: cluster, limit: min(whole, cluster + UInt64(queue.room)))
     if let first = try run.first(where: { try partial.contains(device: disk.id, cluster: $0) }) {
       run = run.lowerBound..<first
     }
-    extent.add(zeros: run, device: disk.id)
+    try queue.add(zeros: run, device: disk.id)
     disk.learn(run)
     return min(run.upperBound * size, end)
   }
@@ -263,14 +264,14 @@ final class CopyBeforeWrite {
   private func tellPart(
     _ disk: Disk, _ cluster: UInt64, _ range: Range<UInt64>, isZero: Bool
   ) throws {
-    let start = cluster * UInt64(Format.clusterSize)
+    let start = cluster * UInt64(VMAFormat.clusterSize)
     let part = Int(range.lowerBound - start)..<Int(range.upperBound - start)
     let before = try partial.map(device: disk.id, cluster: cluster)
     addRepeated(UInt64((before & PartialClusters.sectors(part)).nonzeroBitCount))
     if !isZero { try input.readPayload(into: scratch, 0..<part.count) }
     let map = try partial.merge(
       device: disk.id, cluster: cluster, part, from: isZero ? nil : (scratch, 0))
-    let inDisk = Int(min(UInt64(Format.clusterSize), disk.size - start))
+    let inDisk = Int(min(UInt64(VMAFormat.clusterSize), disk.size - start))
     if map == PartialClusters.sectors(0..<inDisk) {
       try addPartial(disk, cluster)
     } else if answer != nil, disk.source != nil {
@@ -286,7 +287,7 @@ final class CopyBeforeWrite {
     extent.buffer.fillWithZeros(place)
     try partial.take(
       device: disk.id, cluster: cluster, into: extent.buffer, at: place.lowerBound)
-    extent.add(cluster..<cluster + 1, device: disk.id)
+    try queue.add(cluster..<cluster + 1, device: disk.id)
     disk.learn(cluster..<cluster + 1)
   }
 
@@ -305,23 +306,23 @@ final class CopyBeforeWrite {
   private func takeState(_ disk: Disk, _ size: Int) throws {
     var rest = size
     while rest > 0 {
-      let part = min(rest, Format.clusterSize - stateCount)
+      let part = min(rest, VMAFormat.clusterSize - stateCount)
       try input.readPayload(into: stateBuffer, stateCount..<stateCount + part)
       stateCount += part
       rest -= part
-      if stateCount == Format.clusterSize { try addState(disk) }
+      if stateCount == VMAFormat.clusterSize { try addState(disk) }
     }
   }
 
   private func addState(_ disk: Disk) throws {
     guard disk.next <= UInt64(UInt32.max) else {
-      throw input.failure(.size(disk.next * UInt64(Format.clusterSize)))
+      throw input.failure(.size(disk.next * UInt64(VMAFormat.clusterSize)))
     }
     let extent = try queue.extentWithRoom()
     let place = extent.place(for: 1)
     extent.buffer.copy(from: stateBuffer, 0..<stateCount, to: place.lowerBound)
     extent.buffer.fillWithZeros(place.lowerBound + stateCount..<place.upperBound)
-    extent.add(disk.next..<disk.next + 1, device: disk.id)
+    try queue.add(disk.next..<disk.next + 1, device: disk.id)
     disk.learn(disk.next..<disk.next + 1)
     disk.next += 1
     stateCount = 0
@@ -336,7 +337,7 @@ final class CopyBeforeWrite {
     let map = try partial.map(device: disk.id, cluster: cluster)
     let sector = UInt64((~map).trailingZeroBitCount * StreamFormat.sectorSize)
     throw input.failure(
-      .gap(name: disk.name, byte: cluster * UInt64(Format.clusterSize) + sector))
+      .gap(name: disk.name, byte: cluster * UInt64(VMAFormat.clusterSize) + sector))
   }
 
   // MARK: Copying
@@ -356,9 +357,9 @@ final class CopyBeforeWrite {
     _ disk: Disk, from cluster: UInt64, limit: UInt64, isHeld: Bool = false
   ) throws -> UInt64 {
     guard let source = disk.source else { return limit }
-    let size = UInt64(Format.clusterSize)
+    let size = UInt64(VMAFormat.clusterSize)
     let extent = try queue.extentWithRoom()
-    var run = disk.unknownRun(from: cluster, limit: min(limit, cluster + UInt64(extent.room)))
+    var run = disk.unknownRun(from: cluster, limit: min(limit, cluster + UInt64(queue.room)))
     let hole = try holeEnd(disk, source, from: cluster, isHeld: isHeld)
     if hole <= cluster, run.count > Self.copyCount {
       run = cluster..<cluster + Self.copyCount
@@ -371,7 +372,7 @@ final class CopyBeforeWrite {
     }
     let isTold = try partial.contains(device: disk.id, cluster: cluster)
     if hole > cluster, !isTold {
-      extent.add(zeros: run, device: disk.id)
+      try queue.add(zeros: run, device: disk.id)
     } else {
       let place = extent.place(for: run.count)
       if !isTold {
@@ -381,7 +382,7 @@ final class CopyBeforeWrite {
         try partial.take(
           device: disk.id, cluster: cluster, into: extent.buffer, at: place.lowerBound)
       }
-      extent.add(run, device: disk.id)
+      try queue.add(run, device: disk.id)
     }
     disk.learn(run)
     Progress.current.add(UInt64(run.count) * size)
@@ -395,8 +396,8 @@ final class CopyBeforeWrite {
     _ place: Range<Int>
   ) throws {
     buffer.fillWithZeros(place)
-    let start = cluster * UInt64(Format.clusterSize)
-    let inDisk = Int(min(UInt64(Format.clusterSize), disk.size - start))
+    let start = cluster * UInt64(VMAFormat.clusterSize)
+    let inDisk = Int(min(UInt64(VMAFormat.clusterSize), disk.size - start))
     var untold = PartialClusters.sectors(0..<inDisk)
     untold &= ~(try partial.map(device: disk.id, cluster: cluster))
     while untold != 0 {
@@ -416,7 +417,7 @@ final class CopyBeforeWrite {
   private func holeEnd(
     _ disk: Disk, _ source: any CopySource, from cluster: UInt64, isHeld: Bool
   ) throws -> UInt64 {
-    let offset = cluster * UInt64(Format.clusterSize)
+    let offset = cluster * UInt64(VMAFormat.clusterSize)
     let isAsked =
       disk.isDataKnownFrom.map { $0 <= offset } ?? false
       && (disk.data.map { offset < $0.upperBound } ?? true)
@@ -426,6 +427,6 @@ final class CopyBeforeWrite {
       disk.data = try source.data(from: offset)
       disk.isDataKnownFrom = offset
     }
-    return (disk.data?.lowerBound).map { $0 / UInt64(Format.clusterSize) } ?? disk.clusterCount
+    return (disk.data?.lowerBound).map { $0 / UInt64(VMAFormat.clusterSize) } ?? disk.clusterCount
   }
 }

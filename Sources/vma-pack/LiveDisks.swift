@@ -35,8 +35,8 @@ private final class DescriptorEvents: EventBytes {
 /// The disks of a running machine, as an event stream on standard input tells of them: its
 /// declarations are read, and all that comes after is for `packing`.
 final class LiveDisks: @unchecked Sendable {
-  let configs: [Config]
-  let devices: [Device]
+  let configs: [ArchiveHeader.Config]
+  let devices: [ArchiveHeader.Device]
   /// Seconds since 1970 of the instant, where the stream says it.
   let time: Int64?
   private let input: EventInput
@@ -68,9 +68,9 @@ final class LiveDisks: @unchecked Sendable {
 
     let grammar = input.grammar
     time = grammar.time
-    configs = grammar.configs.map { Config(name: $0.name, data: $0.content) }
+    configs = grammar.configs.map { ArchiveHeader.Config(name: $0.name, data: $0.content) }
     devices = grammar.devices.sorted { $0.id < $1.id }
-      .map { Device(id: $0.id, name: $0.name, size: $0.size) }
+      .map { ArchiveHeader.Device(id: $0.id, name: $0.name, size: $0.size) }
     var sources: [UInt8: DiskSource] = [:]
     for operand in operands {
       guard let device = devices.first(where: { $0.name == Array(operand.name.utf8) }) else {
@@ -80,7 +80,7 @@ final class LiveDisks: @unchecked Sendable {
         throw Failure(.usage, "vmstate is told by the stream, and has no source")
       }
       let source = try DiskSource(
-        operand.path, declaredSize: nil, multiple: UInt64(Format.sectorSize), pads: false,
+        operand.path, declaredSize: nil, multiple: UInt64(VMAFormat.sectorSize), pads: false,
         isLive: true, warn: Console.warn)
       guard source.size == device.size else {
         throw Failure(

@@ -33,8 +33,8 @@ final class PartialClusters {
   ///   - heldCount: clusters in memory.
   init(directory: String?, heldCount: Int) throws {
     self.directory = directory
-    memory = try Buffer(capacity: heldCount * Format.clusterSize)
-    freePlaces = (0..<heldCount).map { $0 * Format.clusterSize }
+    memory = try Buffer(capacity: heldCount * VMAFormat.clusterSize)
+    freePlaces = (0..<heldCount).map { $0 * VMAFormat.clusterSize }
   }
 
   /// The sectors of a range of bytes within a cluster.

@@ -102,11 +102,12 @@ struct VMAPack: Filter {
       uuid: uuid, creationTime: ownTime ?? live?.time ?? Host.now,
       configs: try readConfigs(devices: devices, told: live?.configs ?? []), devices: devices)
     try checkNames(header)
-    let headerBytes: [UInt8]
+    try Host.requireMemory(ClusterCensus.memory(for: devices))
+    let builder: ArchiveBuilder
     do {
-      headerBytes = try header.serialized(digest: MD5.self)
+      builder = try ArchiveBuilder(header, digest: MD5.self)
     } catch {
-      throw Failure(.badData, "\(error.fault)")
+      throw Failure(.badData, "\(error)")
     }
 
     let output = try Output.open(self.output, replaces: force)
@@ -114,9 +115,9 @@ struct VMAPack: Filter {
     Progress.current.expect(total)
     let stream = try PackedStream(output, zstd: zstd ? (level ?? 3, threadCount) : nil)
     // The header is on its way before any data is read: who restores may wait for it.
-    try stream.write(header: headerBytes)
+    try stream.write(header: builder.headerBytes)
 
-    let queue = try ExtentQueue(uuid: uuid)
+    let queue = try ExtentQueue(builder)
     let packer = Packer(sources: disks.map { ($0.device.id, $0.source) }, queue: queue)
     try queue.fill {
       if let live { try live.pack(into: queue) } else { try packer.run() }
@@ -125,8 +126,8 @@ struct VMAPack: Filter {
     var dataSize: UInt64 = 0
     while let extent = try queue.next() {
       try stream.write(extent)
-      clusterCount += extent.slots.count
-      dataSize += UInt64(extent.byteCount - Format.extentHeaderSize)
+      clusterCount += extent.header.slots.count
+      dataSize += UInt64(extent.byteCount - VMAFormat.extentHeaderSize)
       queue.recycle(extent)
     }
     try stream.finish()
@@ -180,19 +181,21 @@ struct VMAPack: Filter {
     if let threads, !(0...256).contains(threads) {
       throw Failure(.usage, "--threads takes 0 to 256")
     }
-    guard sources.count <= Format.deviceIDs.count else {
-      throw Failure(.usage, "an archive holds at most \(Format.deviceIDs.count) disks")
+    guard sources.count <= VMAFormat.deviceIDs.count else {
+      throw Failure(.usage, "an archive holds at most \(VMAFormat.deviceIDs.count) disks")
     }
   }
 
-  private func archiveUUID() throws -> UUID {
+  private func archiveUUID() throws -> ArchiveHeader.UUID {
     if let uuid {
-      guard let uuid = UUID(uuid) else { throw Failure(.usage, "--uuid: '\(uuid)' is no UUID") }
+      guard let uuid = ArchiveHeader.UUID(uuid) else {
+        throw Failure(.usage, "--uuid: '\(uuid)' is no UUID")
+      }
       return uuid
     }
     // RFC 9562: version 4, variant 2.
     let random = UInt128.random(in: .min ... .max)
-    return UUID(random & ~(0xf << 76) & ~(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
+    return ArchiveHeader.UUID(random & ~(0xf << 76) & ~(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
   }
 
   /// The time that the user wants; nil if none was given.
@@ -223,7 +226,7 @@ struct VMAPack: Filter {
 
   private func openDisks(
     _ operands: [(name: String, path: String)]
-  ) throws -> [(device: Device, source: DiskSource)] {
+  ) throws -> [(device: ArchiveHeader.Device, source: DiskSource)] {
     var sizes: [String: UInt64] = [:]
     for argument in size {
       let named = NamedValue(argument)
@@ -240,18 +243,20 @@ struct VMAPack: Filter {
     return try operands.enumerated().map { index, operand in
       let name = Array(operand.name.utf8)
       // The length of a machine's state is known only in clusters.
-      let isVMState = name == Format.vmstateName
+      let isVMState = name == VMAFormat.vmstateName
       let source = try DiskSource(
         operand.path, declaredSize: sizes[operand.name],
-        multiple: UInt64(isVMState ? Format.clusterSize : Format.sectorSize),
+        multiple: UInt64(isVMState ? VMAFormat.clusterSize : VMAFormat.sectorSize),
         pads: pad || isVMState, warn: Console.warn)
-      return (Device(id: UInt8(index + 1), name: name, size: source.size), source)
+      return (ArchiveHeader.Device(id: UInt8(index + 1), name: name, size: source.size), source)
     }
   }
 
   /// The configs of `--config`, after those that a stream told of; one of the same name takes the
   /// place of the one that was told.
-  private func readConfigs(devices: [Device], told: [Config]) throws -> [Config] {
+  private func readConfigs(devices: [ArchiveHeader.Device], told: [ArchiveHeader.Config]) throws
+    -> [ArchiveHeader.Config]
+  {
     var configs = try ConfigFiles.read(config)
     configs = told.filter { told in !configs.contains { $0.name == told.name } } + configs
     if pve {
@@ -259,7 +264,7 @@ struct VMAPack: Filter {
       else { throw Failure(.usage, "--pve needs a config qemu-server.conf (-c)") }
       configs[index].data = try RestoreMap.complete(
         configs[index].data, for: devices, warn: Console.warn)
-      guard configs[index].data.count <= Format.maximumBlobSize else {
+      guard configs[index].data.count <= VMAFormat.maximumBlobSize else {
         throw Failure(.badData, "qemu-server.conf: is too long with its map lines")
       }
       if let output, let name = FilePath(output).lastComponent?.string,

@@ -46,7 +46,7 @@ final class BackupRun: @unchecked Sendable {
   private let queue: EventQueue
   private let server: NBDServer
   private let writer: EventWriter
-  private let configs: [Config]
+  private let configs: [ArchiveHeader.Config]
   private let phase = Mutex(Phase.copying)
   private var lostSince: Double?
   private var shouldPause = false
@@ -63,7 +63,8 @@ final class BackupRun: @unchecked Sendable {
   var byteCount: UInt64 { writer.byteCount }
 
   init(
-    monitorPath: String, client: QMPClient, mailbox: Mailbox, disks: [Disk], configs: [Config],
+    monitorPath: String, client: QMPClient, mailbox: Mailbox, disks: [Disk],
+    configs: [ArchiveHeader.Config],
     user: UInt32?, link: GuardLink, spill: SpillFile?, patience: Double, output: Descriptor
   ) throws {
     self.monitorPath = monitorPath
@@ -73,7 +74,7 @@ final class BackupRun: @unchecked Sendable {
     self.link = link
     jobs = Jobs(disks)
     let devices = disks.enumerated().map { index, disk in
-      Device(id: UInt8(index + 1), name: Array(disk.name.utf8), size: disk.size)
+      ArchiveHeader.Device(id: UInt8(index + 1), name: Array(disk.name.utf8), size: disk.size)
     }
     targets = devices.enumerated().map { index, device in
       Target(device, name: Jobs.exportName(index), disk: disks[index].device)

@@ -81,8 +81,8 @@ struct DiskDiscovery {
     guard !selected.isEmpty else {
       throw Failure(.noInput, "QEMU has no writable disk that a guest can reach; name one with -d")
     }
-    guard selected.count <= Format.deviceIDs.count else {
-      throw Failure(.usage, "an archive holds at most \(Format.deviceIDs.count) disks")
+    guard selected.count <= VMAFormat.deviceIDs.count else {
+      throw Failure(.usage, "an archive holds at most \(VMAFormat.deviceIDs.count) disks")
     }
     var names: Set<String> = []
     var devices: Set<String> = []
@@ -93,8 +93,8 @@ struct DiskDiscovery {
       guard devices.insert(disk.device).inserted else {
         throw Failure(.usage, "\(disk.device) is asked for twice")
       }
-      guard disk.size > 0, disk.size.isMultiple(of: UInt64(Format.sectorSize)),
-        disk.size <= Format.maximumDeviceSize
+      guard disk.size > 0, disk.size.isMultiple(of: UInt64(VMAFormat.sectorSize)),
+        disk.size <= VMAFormat.maximumDeviceSize
       else {
         throw Failure(
           .badData, "\(disk.device): an archive can't hold a disk of \(disk.size) bytes")

@@ -13,8 +13,8 @@ enum Event: Sendable {
 /// The data of one cluster, with room for the headers of its records in the same buffer.
 struct Cluster: Sendable {
   /// Bytes before the data.
-  static let headroom = Format.blockSize
-  static let capacity = headroom + Format.clusterSize
+  static let headroom = VMAFormat.blockSize
+  static let capacity = headroom + VMAFormat.clusterSize
 
   var device: UInt8
   /// Bytes into the device.
@@ -53,7 +53,7 @@ package final class EventQueue: @unchecked Sendable {
 
   /// Zeros of one device with one cause.
   private struct Zeros {
-    var device: Device
+    var device: ArchiveHeader.Device
     var isOfGuest: Bool
     var pending: PendingZeros
   }
@@ -113,13 +113,14 @@ package final class EventQueue: @unchecked Sendable {
   ///   - patience: seconds that a request waits at most.
   ///   - bufferCount: for data that waits; nil for 16 MiB for each disk, and 32 MiB at least.
   package init(
-    _ devices: [Device], spill: (any SpillStorage)?, patience: Double, mailbox: Mailbox,
+    _ devices: [ArchiveHeader.Device], spill: (any SpillStorage)?, patience: Double,
+    mailbox: Mailbox,
     bufferCount: Int? = nil
   ) throws {
     self.mailbox = mailbox
     self.patience = patience
     self.spill = spill
-    let count = bufferCount ?? max(devices.count, 2) * (16 << 20) / Format.clusterSize
+    let count = bufferCount ?? max(devices.count, 2) * (16 << 20) / VMAFormat.clusterSize
     self.bufferCount = count
     highMark = count / 4
     lowMark = count / 16
@@ -127,7 +128,7 @@ package final class EventQueue: @unchecked Sendable {
     cold = try (0..<count + Self.reserve).map { _ in try Buffer(capacity: Cluster.capacity) }
     for device in devices {
       let clusterCount = Int(
-        (device.size + UInt64(Format.clusterSize) - 1) / UInt64(Format.clusterSize))
+        (device.size + UInt64(VMAFormat.clusterSize) - 1) / UInt64(VMAFormat.clusterSize))
       for isOfGuest in [false, true] {
         zeros.append(
           Zeros(
@@ -136,8 +137,8 @@ package final class EventQueue: @unchecked Sendable {
       }
     }
     guard let spill else { return }
-    let clusterCount = devices.reduce(0) { $0 + $1.size / UInt64(Format.clusterSize) + 1 }
-    let slots = Int(min(clusterCount, spill.limit / UInt64(Format.clusterSize)))
+    let clusterCount = devices.reduce(0) { $0 + $1.size / UInt64(VMAFormat.clusterSize) + 1 }
+    let slots = Int(min(clusterCount, spill.limit / UInt64(VMAFormat.clusterSize)))
     spilled.reserve(slots)
     freeSlots.reserveCapacity(slots)
     _ = try Thread { [self] in moveToSpill(spill) }
@@ -190,7 +191,7 @@ package final class EventQueue: @unchecked Sendable {
 
   /// Appends a range of zeros, in whole clusters.
   func appendZeros(device: UInt8, offset: UInt64, length: UInt64, isOfGuest: Bool) {
-    let size = UInt64(Format.clusterSize)
+    let size = UInt64(VMAFormat.clusterSize)
     let range = Int(offset / size)..<Int((offset + length + size - 1) / size)
     monitor.lock()
     defer { monitor.unlock() }
@@ -333,7 +334,7 @@ package final class EventQueue: @unchecked Sendable {
   }
 
   private func isFull(_ spill: any SpillStorage) -> Bool {
-    freeSlots.isEmpty && UInt64(slotCount + 1) * UInt64(Format.clusterSize) > spill.limit
+    freeSlots.isEmpty && UInt64(slotCount + 1) * UInt64(VMAFormat.clusterSize) > spill.limit
   }
 
   /// Reads some clusters back, without the lock.
@@ -381,10 +382,10 @@ package final class EventQueue: @unchecked Sendable {
       }
       zeroCount -= run.count
       let device = zeros[index].device
-      let offset = UInt64(run.lowerBound * Format.clusterSize)
+      let offset = UInt64(run.lowerBound * VMAFormat.clusterSize)
       return .zeros(
         device: device.id, offset: offset,
-        length: min(UInt64(run.upperBound * Format.clusterSize), device.size) - offset,
+        length: min(UInt64(run.upperBound * VMAFormat.clusterSize), device.size) - offset,
         isOfGuest: zeros[index].isOfGuest)
     }
   }

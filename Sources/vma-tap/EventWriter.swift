@@ -8,14 +8,14 @@ import VMA
 final class EventWriter: @unchecked Sendable {
   /// Zeros inside of a cluster are told apart from this length on: a record costs its reader more
   /// than a few blocks of zeros do.
-  private static let shortestZeroRun = 4 * Format.blockSize
+  private static let shortestZeroRun = 4 * VMAFormat.blockSize
   /// 1 MiB of data for one call.
   private static let batchSize = 16
 
   private let output: Descriptor
   private let queue: EventQueue
   private let mailbox: Mailbox
-  private let devices: [Device]
+  private let devices: [ArchiveHeader.Device]
   // Of the writing thread alone.
   /// Of records without data.
   private let headers: Buffer
@@ -29,7 +29,7 @@ final class EventWriter: @unchecked Sendable {
   private var isAtEnd = true
 
   init(
-    _ output: Descriptor, _ devices: [Device], _ queue: EventQueue, _ mailbox: Mailbox
+    _ output: Descriptor, _ devices: [ArchiveHeader.Device], _ queue: EventQueue, _ mailbox: Mailbox
   ) throws {
     headers = try Buffer(capacity: Self.batchSize * StreamFormat.headerSize)
     self.output = output
@@ -41,7 +41,7 @@ final class EventWriter: @unchecked Sendable {
   /// Writes the head, and from then on what the queue gives.
   ///
   /// - Parameter time: the instant of the backup, in seconds since 1970.
-  func start(configs: [Config], time: Int64) throws {
+  func start(configs: [ArchiveHeader.Config], time: Int64) throws {
     isAtEnd = false
     _ = try Thread { [self] in
       do {
@@ -79,7 +79,7 @@ final class EventWriter: @unchecked Sendable {
     while !isAtEnd, Host.uptime < limit { monitor.wait(until: limit) }
   }
 
-  private func writeHead(_ configs: [Config], _ time: Int64) throws {
+  private func writeHead(_ configs: [ArchiveHeader.Config], _ time: Int64) throws {
     for config in configs { try write(.config, payload: config.name + [0] + config.data) }
     for device in devices {
       try write(.device, device: device.id, length: device.size, payload: device.name)
@@ -182,8 +182,8 @@ final class EventWriter: @unchecked Sendable {
         runs.append((range, isZero))
       }
     }
-    for start in stride(from: 0, to: cluster.length, by: Format.blockSize) {
-      let range = start..<min(start + Format.blockSize, cluster.length)
+    for start in stride(from: 0, to: cluster.length, by: VMAFormat.blockSize) {
+      let range = start..<min(start + VMAFormat.blockSize, cluster.length)
       let place = Cluster.headroom + start
       append(range, isZero: cluster.buffer.isZero(place..<place + range.count))
     }

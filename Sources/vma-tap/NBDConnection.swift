@@ -102,7 +102,7 @@ package struct NBDConnection {
   /// A backup job writes whole clusters; anything else would be told wrongly.
   private func check(_ target: Target, _ offset: UInt64, _ length: UInt64) -> Bool {
     let size = target.device.size
-    let cluster = UInt64(Format.clusterSize)
+    let cluster = UInt64(VMAFormat.clusterSize)
     if offset.isMultiple(of: cluster), length > 0, length <= size, offset <= size - length,
       length.isMultiple(of: cluster) || offset + length == size
     {

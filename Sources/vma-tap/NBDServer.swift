@@ -22,7 +22,7 @@ package final class Target: Sendable {
   /// half a megabyte; and as much again may be copies for writes of the guest.
   private static let reach = 2048
 
-  package let device: Device
+  package let device: ArchiveHeader.Device
   /// The name of the export.
   let name: String
   /// What QEMU calls the disk, for messages.
@@ -43,11 +43,11 @@ package final class Target: Sendable {
     }
   }
 
-  package init(_ device: Device, name: String, disk: String) {
+  package init(_ device: ArchiveHeader.Device, name: String, disk: String) {
     self.device = device
     self.name = name
     self.disk = disk
-    clusterCount = Int(device.size.dividedRoundingUp(by: UInt64(Format.clusterSize)))
+    clusterCount = Int(device.size.dividedRoundingUp(by: UInt64(VMAFormat.clusterSize)))
     seen = Mutex(
       Seen(
         words: [UInt64](repeating: 0, count: (clusterCount + 63) / 64), missing: clusterCount))
@@ -58,14 +58,14 @@ package final class Target: Sendable {
 
   /// Bytes of a cluster; the last one may be short.
   func length(ofClusterAt offset: UInt64) -> Int {
-    Int(min(UInt64(Format.clusterSize), device.size - offset))
+    Int(min(UInt64(VMAFormat.clusterSize), device.size - offset))
   }
 
   /// Takes note of a cluster.
   ///
   /// - Returns: whether it came for the first time.
   func claim(clusterAt offset: UInt64) -> Bool {
-    let cluster = Int(offset / UInt64(Format.clusterSize))
+    let cluster = Int(offset / UInt64(VMAFormat.clusterSize))
     let bit: UInt64 = 1 << (cluster % 64)
     return seen.withLock { seen in
       guard seen.words[cluster / 64] & bit == 0 else { return false }
@@ -78,7 +78,7 @@ package final class Target: Sendable {
   /// Whether a cluster can only come because the guest is about to write to it: the background goes
   /// front to back, and cannot be there yet.
   func isAheadOfBackground(clusterAt offset: UInt64) -> Bool {
-    let word = Int(offset / UInt64(Format.clusterSize)) / 64
+    let word = Int(offset / UInt64(VMAFormat.clusterSize)) / 64
     return seen.withLock { seen in
       while seen.firstOpen < word, seen.words[seen.firstOpen] == .max { seen.firstOpen += 1 }
       var missing = 0
@@ -124,7 +124,7 @@ final class NBDServer: Sendable {
     try DescriptorReserve().hold(targets.count + Self.strangers)
     // All threads are had before QEMU is told anything. Each serves one connection after the other.
     for _ in 0..<targets.count + Self.strangers {
-      let scratch = try Buffer(capacity: Format.clusterSize)
+      let scratch = try Buffer(capacity: VMAFormat.clusterSize)
       _ = try Thread { [self] in
         while true {
           guard let socket = try? listener.accept() else {

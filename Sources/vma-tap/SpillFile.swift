@@ -45,7 +45,7 @@ final class SpillFile: SpillStorage, @unchecked Sendable {
   /// Whether the file system has space to spare.
   func hasSpace() throws(Failure) -> Bool {
     guard let space = try file.fileSystemSpace() else { return true }
-    let size = UInt64(Self.allowance * Format.clusterSize)
+    let size = UInt64(Self.allowance * VMAFormat.clusterSize)
     return space.free >= max(Self.reserve, space.size / 20) + size
   }
 
@@ -58,19 +58,19 @@ final class SpillFile: SpillStorage, @unchecked Sendable {
       allowance = Self.allowance
     }
     allowance -= 1
-    try file.write(buffer, range, at: UInt64(slot * Format.clusterSize))
+    try file.write(buffer, range, at: UInt64(slot * VMAFormat.clusterSize))
   }
 
   func read(into buffer: Buffer, _ range: Range<Int>, fromSlot slot: Int) throws(Failure) {
     guard
-      try file.read(into: buffer, range, at: UInt64(slot * Format.clusterSize)) == range.count
+      try file.read(into: buffer, range, at: UInt64(slot * VMAFormat.clusterSize)) == range.count
     else { throw Failure(.inputOutput, "\(name): another process has truncated it") }
   }
 
   func free(slot: Int) {
-    let start = UInt64(slot * Format.clusterSize)
+    let start = UInt64(slot * VMAFormat.clusterSize)
     // Where the file system cannot, the slot is used again all the same.
-    _ = file.punchHole(start..<start + UInt64(Format.clusterSize))
+    _ = file.punchHole(start..<start + UInt64(VMAFormat.clusterSize))
   }
 
   func clear() {

@@ -9,7 +9,7 @@ import VMA
 struct TarMembers {
   struct Disk {
     var name: [UInt8]
-    var device: Device
+    var device: ArchiveHeader.Device
   }
 
   private(set) var configs: [(name: [UInt8], content: [UInt8])] = []

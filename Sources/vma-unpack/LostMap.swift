@@ -27,7 +27,7 @@ struct LostMap {
 
   var isRight: Bool { unprovenBytes == 0 && lostBytes == 0 }
 
-  init(_ device: Device, _ reader: SalvageReader) {
+  init(_ device: ArchiveHeader.Device, _ reader: SalvageReader) {
     clusters = reader.census.clusters(of: device)
     unproven = reader.unprovenClusters(of: device)
     // Of vmstate, more may have come than it said, and more may have been lost.
@@ -46,7 +46,7 @@ struct LostMap {
 
   /// Calls `body` with each part of the disk in order, in bytes; neighbours have different signs.
   private func forEachPart(_ body: (Range<UInt64>, Sign) throws -> Void) rethrows {
-    let clusterSize = UInt64(Format.clusterSize)
+    let clusterSize = UInt64(VMAFormat.clusterSize)
     var pending: (range: Range<UInt64>, sign: Sign) = (0..<0, .lost)
     /// Adds clusters up to this one.
     func add(upTo cluster: UInt64, _ sign: Sign) throws {

@@ -14,7 +14,7 @@ final class Restore {
   let options: VMAUnpack
   let input: Input
   let reader: ArchiveReader
-  let devices: [Device]
+  let devices: [ArchiveHeader.Device]
   var targets: [UInt8: any DiskTarget] = [:]
   /// Targets that are overwritten where they are, in the words of the user.
   private(set) var inPlace: [UInt8: String] = [:]

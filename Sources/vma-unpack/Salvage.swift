@@ -39,7 +39,9 @@ extension Restore {
   }
 
   /// Gives a drive its name, one that says so if not all of it is right, and its map beside it.
-  private func commit(_ device: Device, _ map: LostMap, _ mapFile: PendingFile?) throws {
+  private func commit(_ device: ArchiveHeader.Device, _ map: LostMap, _ mapFile: PendingFile?)
+    throws
+  {
     var pending: [PendingFile] = []
     if let file = files[device.id] {
       let partial = salvageNames.partial[device.id]
@@ -52,7 +54,7 @@ extension Restore {
     try PendingFile.commit(pending)
   }
 
-  private func describe(_ device: Device, _ map: LostMap) -> String? {
+  private func describe(_ device: ArchiveHeader.Device, _ map: LostMap) -> String? {
     guard !map.isRight else { return nil }
     var parts: [String] = []
     if map.lostBytes > 0 { parts.append("\(ByteCount(map.lostBytes)) lost") }

@@ -17,7 +17,8 @@ struct SalvageNames {
   ///   - mapped: all drives, if they get maps.
   ///   - unprovenConfigs: configs that may be wrong.
   init(
-    taken names: [OutputName], unmapped: [Device], mapped: [Device], unprovenConfigs: [Config]
+    taken names: [OutputName], unmapped: [ArchiveHeader.Device], mapped: [ArchiveHeader.Device],
+    unprovenConfigs: [ArchiveHeader.Config]
   ) {
     taken = Set(names.map(\.bytes))
     for device in unmapped {

@@ -15,7 +15,7 @@ import VMA
   func dataComesBack(canPunch: Bool, seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
     let room = try WaitingRoom(directory: "/tmp", canPunch: canPunch)
-    let buffer = try Buffer(capacity: 4 * Format.clusterSize)
+    let buffer = try Buffer(capacity: 4 * VMAFormat.clusterSize)
     var waiting: [(run: DataRun, fill: UInt8)] = []
     var size = 0
     var largest = 0
@@ -89,10 +89,10 @@ import VMA
     private(set) var census: ClusterCensus
     private var extents: [(header: ExtentHeader, data: [UInt8])]
 
-    init(_ header: ArchiveHeader, _ extents: [(header: ExtentHeader, data: [UInt8])]) {
+    init(_ header: ArchiveHeader, _ extents: [(header: ExtentHeader, data: [UInt8])]) throws {
       self.header = header
       self.extents = extents
-      census = ClusterCensus(header.devices)
+      census = try ClusterCensus(header.devices)
     }
 
     func next() throws -> Extent? {
@@ -128,18 +128,19 @@ import VMA
   func disksComeInOrder(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
     let devices = [
-      Device(id: 2, name: [65], size: 65536 * 9 + 512), Device(id: 5, name: [66], size: 65536 * 6),
-      Device(id: 7, name: Format.vmstateName, size: 65536 * 2),
+      ArchiveHeader.Device(id: 2, name: [65], size: 65536 * 9 + 512),
+      ArchiveHeader.Device(id: 5, name: [66], size: 65536 * 6),
+      ArchiveHeader.Device(id: 7, name: VMAFormat.vmstateName, size: 65536 * 2),
     ]
     var expected: [UInt8: [UInt8]] = [:]
-    var slots: [Slot] = []
+    var slots: [ExtentHeader.Slot] = []
     for device in devices {
       let clusters = device.isVMState ? 3 : device.clusterCount
       expected[device.id] = .init(repeating: 0, count: Int(clusters) * 65536)
       for cluster in 0..<UInt32(clusters) {
         var mask = [0, 0xffff, UInt16.random(in: 0 ... .max, using: &random)][Int(cluster) % 3]
         if device.id == 2, cluster == 9 { mask &= 1 }
-        slots.append(Slot(device: device.id, cluster: cluster, mask: mask))
+        slots.append(ExtentHeader.Slot(device: device.id, cluster: cluster, mask: mask))
       }
     }
     slots.shuffle(using: &random)
@@ -152,7 +153,7 @@ import VMA
     var extents: [(header: ExtentHeader, data: [UInt8])] = []
     while !slots.isEmpty {
       let count = min(slots.count, Int.random(in: 1...7, using: &random))
-      let header = ExtentHeader(slots: Array(slots.prefix(count)))
+      let header = try ExtentHeader(slots: Array(slots.prefix(count)))
       slots.removeFirst(count)
       let fill = UInt8(extents.count + 1)
       var data: [UInt8] = []
@@ -167,8 +168,9 @@ import VMA
     }
     expected[2]?.removeLast(65536 - 512)
 
-    let source = Extents(
-      ArchiveHeader(uuid: UUID(0), creationTime: 0, configs: [], devices: devices), extents)
+    let source = try Extents(
+      ArchiveHeader(uuid: ArchiveHeader.UUID(0), creationTime: 0, configs: [], devices: devices),
+      extents)
     let reorder = try StreamReorder(source, devices: devices, directory: "/tmp")
     for device in devices {
       if seed % 2 == 0 && device.id != 7 {

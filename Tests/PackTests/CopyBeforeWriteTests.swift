@@ -244,16 +244,16 @@ private final class World: EventBytes {
 /// Reads the extents, as the thread does that writes the archive.
 private final class Collector: @unchecked Sendable {
   private let queue: ExtentQueue
-  private let devices: [Device]
+  private let devices: [ArchiveHeader.Device]
   private var census: ClusterCensus
   private(set) var images: [UInt8: [UInt8]]
   /// Sectors that are not of one write.
   private(set) var tornCount = 0
 
-  init(_ queue: ExtentQueue, _ devices: [Device]) {
+  init(_ queue: ExtentQueue, _ devices: [ArchiveHeader.Device]) throws {
     self.queue = queue
     self.devices = devices
-    census = ClusterCensus(devices)
+    census = try ClusterCensus(devices)
     images = Dictionary(
       uniqueKeysWithValues: devices.map {
         ($0.id, [UInt8](repeating: 0, count: Int($0.size / 512)))
@@ -274,7 +274,7 @@ private final class Collector: @unchecked Sendable {
   }
 
   private func read(_ extent: PackedExtent) throws {
-    let header = ExtentHeader(slots: extent.slots)
+    let header = extent.header
     try census.record(header)
     // Where each stored block lies in the buffer.
     let blocks = extent.ranges.flatMap {
@@ -315,14 +315,16 @@ private final class Collector: @unchecked Sendable {
   ) throws -> [UInt8: [UInt8]] {
     let input = try EventInput(world, name: "stream")
     while !input.grammar.hasBegun { _ = try input.next() }
-    let queue = try ExtentQueue(uuid: UUID(1), count: limits.extentCount)
+    let devices = input.grammar.devices.map {
+      ArchiveHeader.Device(id: $0.id, name: $0.name, size: $0.size)
+    }
+    let queue = try ExtentQueue(.sample(devices), count: limits.extentCount)
     let sources = Dictionary(
       uniqueKeysWithValues: world.disks.filter(\.isCopied).map { ($0.id, $0 as any CopySource) })
     let engine = try CopyBeforeWrite(
       input, sources: sources, queue: queue, answer: answers ? { world.take($0) } : nil,
       directory: limits.directory, partialCount: limits.partialCount)
-    let devices = input.grammar.devices.map { Device(id: $0.id, name: $0.name, size: $0.size) }
-    let collector = Collector(queue, devices)
+    let collector = try Collector(queue, devices)
     let ending = Channel<Void>()
     if let pause {
       _ = try System.Thread { ending.finish(Result { try collector.run(pause: pause) }) }
@@ -403,5 +405,15 @@ private final class Collector: @unchecked Sendable {
   @Test("D: a spill that cannot be written fails the run", arguments: 0..<4 as Range<UInt64>)
   func noSpill(seed: UInt64) {
     #expect(throws: Failure.self) { try packSlowly(seed: seed, directory: "/nonexistent") }
+  }
+}
+
+extension ArchiveBuilder {
+  /// For an archive of some disks.
+  static func sample(_ devices: [ArchiveHeader.Device]) throws -> ArchiveBuilder {
+    try ArchiveBuilder(
+      ArchiveHeader(
+        uuid: ArchiveHeader.UUID(1), creationTime: 0, configs: [], devices: devices),
+      digest: MD5.self)
   }
 }

@@ -73,7 +73,8 @@ private final class RecordedEvents: EventBytes {
     let source = LoggingSource(size: size)
     let input = try EventInput(RecordedEvents(stream), name: "stream")
     while !input.grammar.hasBegun { _ = try input.next() }
-    let queue = try ExtentQueue(uuid: UUID(1))
+    let queue = try ExtentQueue(
+      .sample([ArchiveHeader.Device(id: 1, name: [65], size: size)]))
     let engine = try CopyBeforeWrite(
       input, sources: [1: source], queue: queue, answer: { source.log.append("\($0)") },
       directory: "/tmp")

@@ -15,7 +15,7 @@ struct PartialClusterTests {
   func `sectors come back, the first word wins`(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
     let partial = try PartialClusters(directory: "/tmp", heldCount: 4)
-    let buffer = try Buffer(capacity: 2 * Format.clusterSize)
+    let buffer = try Buffer(capacity: 2 * VMAFormat.clusterSize)
     var expected: [PartialClusters.Key: [Int: UInt8]] = [:]
     let clusters: [UInt64] = [0, 1, 2, 3, 2047, 2048, 1 << 31, (1 << 32) - 2, (1 << 32) - 1]
     for turn in 0..<600 {
@@ -23,7 +23,7 @@ struct PartialClusterTests {
         device: [1, 2, 254].randomElement(using: &random) ?? 1,
         cluster: clusters.randomElement(using: &random) ?? 0)
       if Int.random(in: 0..<6, using: &random) == 0 {
-        buffer.fillWithZeros(0..<Format.clusterSize)
+        buffer.fillWithZeros(0..<VMAFormat.clusterSize)
         let told = expected.removeValue(forKey: key)
         #expect(
           try partial.contains(device: key.device, cluster: key.cluster) == (told != nil))
@@ -60,7 +60,7 @@ struct PartialClusterTests {
   /// The file takes what waits and no more: slots are used again.
   @Test func `the file grows by what waits`() throws {
     let file = try ClusterFile(directory: "/tmp")
-    let buffer = try Buffer(capacity: Format.clusterSize)
+    let buffer = try Buffer(capacity: VMAFormat.clusterSize)
     var slots: Set<UInt64> = []
     for turn in 0..<100 as Range<UInt64> {
       var waiting: [(PartialClusters.Key, UInt64)] = []

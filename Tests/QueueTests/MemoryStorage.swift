@@ -26,7 +26,7 @@ final class MemoryStorage: SpillStorage {
   /// Closed while writes are to stand still.
   let gate = Gate()
 
-  init(slots: Int) { limit = UInt64(slots * Format.clusterSize) }
+  init(slots: Int) { limit = UInt64(slots * VMAFormat.clusterSize) }
 
   func write(_ buffer: Buffer, _ range: Range<Int>, toSlot slot: Int) throws(Failure) {
     gate.pass()

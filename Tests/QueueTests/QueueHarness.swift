@@ -24,7 +24,7 @@ final class QueueHarness: Sendable {
     var cluster: Int
   }
 
-  let devices: [Device]
+  let devices: [ArchiveHeader.Device]
   let mailbox = Mailbox()
   let queue: EventQueue
   /// Closed while the reader stands still.
@@ -37,9 +37,9 @@ final class QueueHarness: Sendable {
     _ clusterCounts: [Int], spill: MemoryStorage?, patience: Double = 20, bufferCount: Int = 16
   ) throws {
     devices = clusterCounts.enumerated().map { index, count in
-      Device(
+      ArchiveHeader.Device(
         id: UInt8(index + 1), name: [65 + UInt8(index)],
-        size: UInt64((count - 1) * Format.clusterSize + 512))
+        size: UInt64((count - 1) * VMAFormat.clusterSize + 512))
     }
     queue = try EventQueue(
       devices, spill: spill, patience: patience, mailbox: mailbox, bufferCount: bufferCount)
@@ -72,7 +72,7 @@ final class QueueHarness: Sendable {
   private func note(_ event: Event) {
     switch event {
     case .zeros(let device, let offset, let length, _):
-      let size = UInt64(Format.clusterSize)
+      let size = UInt64(VMAFormat.clusterSize)
       #expect(offset.isMultiple(of: size))
       #expect(
         length.isMultiple(of: size) || offset + length == devices[Int(device) - 1].size)
@@ -80,7 +80,7 @@ final class QueueHarness: Sendable {
         seen.withLock { $0.clusters[Key(device: device, cluster: cluster), default: 0] += 1 }
       }
     case .data(let cluster):
-      let number = Int(cluster.offset) / Format.clusterSize
+      let number = Int(cluster.offset) / VMAFormat.clusterSize
       let key = Key(device: cluster.device, cluster: number)
       let expected = Self.fill(cluster.device, number)
       let bytes = cluster.buffer.withBytes(cluster.range) { [$0[0], $0[511], $0[$0.count - 1]] }
@@ -111,8 +111,8 @@ final class QueueHarness: Sendable {
 
   // MARK: The connections
 
-  static func count(_ device: Device) -> Int {
-    Int(device.size + UInt64(Format.clusterSize) - 512) / Format.clusterSize
+  static func count(_ device: ArchiveHeader.Device) -> Int {
+    Int(device.size + UInt64(VMAFormat.clusterSize) - 512) / VMAFormat.clusterSize
   }
 
   private static func fill(_ device: UInt8, _ cluster: Int) -> UInt8 {
@@ -123,10 +123,10 @@ final class QueueHarness: Sendable {
   ///
   /// - Returns: whether it was taken.
   @discardableResult
-  func bring(_ device: Device, _ cluster: Int, _ hold: Hold) -> Bool {
+  func bring(_ device: ArchiveHeader.Device, _ cluster: Int, _ hold: Hold) -> Bool {
     guard let buffer = queue.buffer(hold) else { return false }
-    let offset = UInt64(cluster * Format.clusterSize)
-    let length = Int(min(UInt64(Format.clusterSize), device.size - offset))
+    let offset = UInt64(cluster * VMAFormat.clusterSize)
+    let length = Int(min(UInt64(VMAFormat.clusterSize), device.size - offset))
     let fill = Self.fill(device.id, cluster)
     buffer.withMutableBytes(Cluster.headroom..<Cluster.headroom + length) {
       $0.update(repeating: fill)
@@ -138,11 +138,11 @@ final class QueueHarness: Sendable {
     return true
   }
 
-  func bringZeros(_ device: Device, _ clusters: Range<Int>) {
-    let offset = UInt64(clusters.lowerBound * Format.clusterSize)
+  func bringZeros(_ device: ArchiveHeader.Device, _ clusters: Range<Int>) {
+    let offset = UInt64(clusters.lowerBound * VMAFormat.clusterSize)
     queue.appendZeros(
       device: device.id, offset: offset,
-      length: min(UInt64(clusters.upperBound * Format.clusterSize), device.size) - offset,
+      length: min(UInt64(clusters.upperBound * VMAFormat.clusterSize), device.size) - offset,
       isOfGuest: clusters.lowerBound % 2 == 0)
   }
 

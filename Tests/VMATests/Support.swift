@@ -15,15 +15,12 @@ func parse(_ bytes: [UInt8]) throws(FormatError) -> ArchiveHeader {
   try ArchiveHeader(parsing: bytes.span, digest: MD5.self)
 }
 
-func parseExtent(_ bytes: [UInt8], uuid: UUID) throws(Fault) -> ExtentHeader {
+func parseExtent(_ bytes: [UInt8], uuid: ArchiveHeader.UUID) throws(FormatError) -> ExtentHeader {
   try ExtentHeader(parsing: bytes.span, uuid: uuid, digest: MD5.self)
 }
 
-func serialize(_ header: ExtentHeader, uuid: UUID) -> [UInt8] {
-  var bytes = [UInt8](repeating: 0xff, count: Format.extentHeaderSize)
-  var span = bytes.mutableSpan
-  header.serialize(into: &span, uuid: uuid, digest: MD5.self)
-  return bytes
+func serialize(_ header: ExtentHeader, uuid: ArchiveHeader.UUID) -> [UInt8] {
+  header.serialized(uuid: uuid, digest: MD5.self)
 }
 
 /// The bytes with a right checksum over them, as one who means harm would make them.

@@ -56,6 +56,9 @@ extension Target {
       try require(isDamaged || archive.isComplete, "an incomplete archive passes")
       if !isDamaged { try require(strict == archive.blocks, "the content of the archive") }
     }
+    let parsed = try parse(archive.bytes, piece: piece)
+    try require((parsed != nil) == isComplete, "the parser and the reader agree")
+    if let parsed { try require(parsed == strict, "the parser and the reader find the same") }
 
     do {
       let source = MemorySource(archive.bytes, piece: piece)
@@ -74,6 +77,40 @@ extension Target {
     } catch let failure as Failure {
       try require(failure.status == .badData, "\(failure.message)")
       try require(!isComplete, "\(failure.message)")
+    }
+  }
+
+  /// The first byte of each stored block; nil if the archive is not complete.
+  private static func parse(_ bytes: [UInt8], piece: Int) throws -> [Place: [UInt8]]? {
+    var parser = ArchiveParser(digest: MD5.self)
+    var blocks: [Place: [UInt8]] = [:]
+    var rest = bytes[...]
+    do throws(FormatError) {
+      while !rest.isEmpty {
+        let part = Array(rest.prefix(piece))
+        rest = rest.dropFirst(part.count)
+        var index = 0
+        while let event = try parser.next(in: part.span, from: &index) {
+          switch event {
+          case .header: break
+          case .extent(let extent):
+            for slot in extent.slots {
+              blocks[Place(device: slot.device, cluster: slot.cluster)] = []
+            }
+          case .zeros: break
+          case .data(let device, let offset, let range):
+            for (place, byte) in zip(offset..., part[range]) where place % 4096 == 0 {
+              let key = Place(device: device, cluster: UInt32(place / 65536))
+              blocks[key, default: []].append(byte)
+            }
+          }
+        }
+      }
+      try parser.finish()
+      return blocks
+    } catch {
+      _ = error.description
+      return nil
     }
   }
 
@@ -116,17 +153,19 @@ private struct SampleArchive {
   private var extentStarts: [Int] = []
 
   init(_ choices: inout Choices) throws {
-    var devices: [Device] = []
+    var devices: [ArchiveHeader.Device] = []
     for id in 0..<choices.byte() % 3 {
       let isState = choices.byte() % 8 == 0
       devices.append(
-        Device(
-          id: id + 1, name: isState && id == 0 ? Format.vmstateName : [UInt8(ascii: "d"), id + 48],
+        ArchiveHeader.Device(
+          id: id + 1,
+          name: isState && id == 0 ? VMAFormat.vmstateName : [UInt8(ascii: "d"), id + 48],
           size: UInt64(choices.byte() % 70 + 1) * (choices.byte() % 2 == 0 ? 512 : 65536)))
     }
     header = ArchiveHeader(
-      uuid: UUID(UInt128(choices.integer(UInt64.self))), creationTime: 0,
-      configs: [Config(name: [97], data: choices.bytes(Int(choices.byte() % 8)))], devices: devices)
+      uuid: ArchiveHeader.UUID(UInt128(choices.integer(UInt64.self))), creationTime: 0,
+      configs: [ArchiveHeader.Config(name: [97], data: choices.bytes(Int(choices.byte() % 8)))],
+      devices: devices)
     bytes = try header.serialized(digest: MD5.self)
 
     var order = devices.flatMap { device in
@@ -154,13 +193,13 @@ private struct SampleArchive {
         let blockCount = min(
           16, (Int(device.size) - Int(place.cluster) * 65536 + 4095) / 4096)
         let wanted = choices.byte() % 4 == 0 ? choices.integer(UInt16.self) : 1
-        return Slot(
+        return ExtentHeader.Slot(
           device: place.device, cluster: place.cluster,
           mask: wanted & (device.isVMState ? .max : UInt16.max >> UInt16(16 - blockCount)))
       }
       rest = rest.dropFirst(count)
       extentStarts.append(bytes.count)
-      bytes += try ExtentHeader(checking: slots).serialized(uuid: header.uuid, digest: MD5.self)
+      bytes += try ExtentHeader(slots: slots).serialized(uuid: header.uuid, digest: MD5.self)
       for slot in slots {
         let fill = (0..<slot.mask.nonzeroBitCount).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ 1) }
         for byte in fill { bytes += repeatElement(byte, count: 4096) }

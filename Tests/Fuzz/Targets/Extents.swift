@@ -7,42 +7,49 @@ extension Target {
   /// Extent headers and the census of clusters, against a set of pairs.
   public static let extents = Target(name: "extents") { input in
     var choices = Choices(input)
-    var devices: [Device] = []
+    var devices: [ArchiveHeader.Device] = []
     let salvages = choices.byte() % 2 == 1
     for _ in 0..<choices.byte() % 5 {
       let id = choices.byte()
-      let name = choices.byte() % 4 == 0 ? Format.vmstateName : [UInt8(ascii: "d"), id]
-      guard id > 0, !devices.contains(where: { $0.id == id }) else { continue }
-      devices.append(Device(id: id, name: name, size: choices.number()))
+      let name = choices.byte() % 4 == 0 ? VMAFormat.vmstateName : [UInt8(ascii: "d"), id]
+      let device = ArchiveHeader.Device(id: id, name: name, size: choices.number())
+      let isValid = try isAccepted(devices + [device])
+      try require(
+        isValid
+          == ((1...254).contains(id) && !devices.contains { $0.id == id }
+            && (1...1 << 48).contains(device.size) && (device.isVMState || device.size % 512 == 0)),
+        "\(device): \(isValid)")
+      if isValid { devices.append(device) }
     }
-    _ = ClusterCensus.leastExtentBytes(devices)
-    var census = ClusterCensus(devices, isSalvaging: salvages)
+    _ = try? ClusterCensus.checkExtentBytes(.max, for: devices)
+    var census = try ClusterCensus(devices, isSalvaging: salvages)
     var model = Model(devices: devices, salvages: salvages)
-    let uuid = UUID(0x0123_4567_89ab_cdef)
+    let uuid = ArchiveHeader.UUID(0x0123_4567_89ab_cdef)
 
     while !choices.isEmpty {
       if choices.byte() == 255 {
         try checkRaw(choices.bytes(512), uuid)
         continue
       }
-      var slots: [Slot] = []
+      var slots: [ExtentHeader.Slot] = []
       for _ in 0..<choices.byte() % 64 where !choices.isEmpty {
         let place = choices.byte()
         let id = place < 200 && !devices.isEmpty ? devices[Int(place) % devices.count].id : place
         slots.append(
-          Slot(
+          ExtentHeader.Slot(
             device: id, cluster: UInt32(truncatingIfNeeded: choices.number()),
             mask: choices.integer()))
       }
       let header: ExtentHeader
       do {
-        header = try ExtentHeader(checking: slots)
+        header = try ExtentHeader(slots: slots)
       } catch {
-        try require(slots.count > 59 || slots.contains { $0.device == 0 }, "\(error)")
+        try require(
+          slots.count > 59 || slots.contains { [0, 255].contains($0.device) }, "\(error)")
         continue
       }
       let bytes = header.serialized(uuid: uuid, digest: MD5.self)
-      try require(bytes.count == Format.extentHeaderSize, "512 bytes")
+      try require(bytes.count == VMAFormat.extentHeaderSize, "512 bytes")
       try require(ExtentHeader.resembles(bytes.span, uuid: uuid), "it resembles itself")
       try require(
         try ExtentHeader(parsing: bytes.span, uuid: uuid, digest: MD5.self) == header,
@@ -51,7 +58,7 @@ extension Target {
       for slot in slots {
         let isAccepted: Bool
         do {
-          try census.record(slot)
+          try census.record(slot, of: header)
           isAccepted = true
         } catch {
           _ = "\(error)"
@@ -63,14 +70,24 @@ extension Target {
     try model.check(census)
   }
 
+  private static func isAccepted(_ devices: [ArchiveHeader.Device]) throws -> Bool {
+    do throws(FormatError) {
+      _ = try ClusterCensus(devices)
+      return true
+    } catch {
+      try require(error.code == .deviceID || error.code == .deviceSize, "\(error)")
+      return false
+    }
+  }
+
   /// Any 512 bytes: whatever is accepted is written as the same slots.
-  private static func checkRaw(_ bytes: [UInt8], _ uuid: UUID) throws {
+  private static func checkRaw(_ bytes: [UInt8], _ uuid: ArchiveHeader.UUID) throws {
     var bytes = bytes + [UInt8](repeating: 0, count: 512 - bytes.count)
     bytes.replaceSubrange(0..<4, with: Array("VMAE".utf8))
     bytes.replaceSubrange(24..<40, with: repeatElement(0, count: 16))
     guard let header = try? ExtentHeader(parsing: bytes.span, uuid: uuid, digest: NoDigest.self)
     else { return }
-    try require(header.blockCount <= Format.blocksPerExtent, "blocks")
+    try require(header.blockCount <= VMAFormat.blocksPerExtent, "blocks")
     let written = header.serialized(uuid: uuid, digest: MD5.self)
     try require(
       try ExtentHeader(parsing: written.span, uuid: uuid, digest: MD5.self) == header,
@@ -112,16 +129,16 @@ extension Target {
 
 /// The census as a child would write it.
 private struct Model {
-  var devices: [Device]
+  var devices: [ArchiveHeader.Device]
   var salvages: Bool
   var seen: [UInt8: Set<UInt64>] = [:]
 
-  init(devices: [Device], salvages: Bool) {
+  init(devices: [ArchiveHeader.Device], salvages: Bool) {
     self.devices = devices
     self.salvages = salvages
   }
 
-  mutating func accepts(_ slot: Slot) -> Bool {
+  mutating func accepts(_ slot: ExtentHeader.Slot) -> Bool {
     guard let device = devices.first(where: { $0.id == slot.device }) else { return false }
     let cluster = UInt64(slot.cluster)
     let isNew = !seen[slot.device, default: []].contains(cluster)
@@ -139,7 +156,7 @@ private struct Model {
   }
 
   func check(_ census: ClusterCensus) throws {
-    var incomplete: [Device] = []
+    var incomplete: [ArchiveHeader.Device] = []
     for device in devices {
       let clusters = seen[device.id] ?? []
       try require(census.count(of: device) == UInt64(clusters.count), "the count of \(device)")
@@ -166,11 +183,10 @@ private struct Model {
     do {
       try census.checkComplete(devices)
       try require(incomplete.isEmpty, "an incomplete device passes")
-    } catch let fault as Fault {
-      _ = fault.description
-      try require(!incomplete.isEmpty, "\(fault)")
+    } catch {
+      try require(!incomplete.isEmpty, "\(error)")
     }
-    let stranger = Device(id: 200, name: [1], size: 512)
+    let stranger = ArchiveHeader.Device(id: 200, name: [1], size: 512)
     if !devices.contains(where: { $0.id == 200 }) {
       try require(census.next(seen: true, of: stranger, from: 0) == nil, "a device not there")
       try require(census.next(seen: false, of: stranger, from: 0) == nil, "a device not there")

@@ -21,7 +21,7 @@ extension Target {
       // Full queues fail at once; then all data is dropped.
       let queue = try EventQueue(
         devices, spill: nil, patience: 0, mailbox: mailbox, bufferCount: 4)
-      let scratch = try Buffer(capacity: Format.clusterSize)
+      let scratch = try Buffer(capacity: VMAFormat.clusterSize)
       return try Thread { NBDConnection(socket, targets, queue, mailbox, scratch).run() }
     }
     // Small pieces, but not too many of them.
@@ -81,7 +81,8 @@ extension Target {
 /// What a client sends, and what has to come of it.
 private struct Client: CustomStringConvertible {
   let devices = [
-    Device(id: 1, name: [65], size: 5 * 65536 + 512), Device(id: 2, name: [66], size: 1024),
+    ArchiveHeader.Device(id: 1, name: [65], size: 5 * 65536 + 512),
+    ArchiveHeader.Device(id: 2, name: [66], size: 1024),
   ]
   var bytes: [UInt8] = []
   var description = ""

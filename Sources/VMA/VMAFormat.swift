@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The numbers of the VMA format, version 1, as vma(5) describes it.
+/// The numbers of the VMA format, version 1.
 ///
 /// ```
 /// archive  = header extent*                    no end marker
@@ -9,31 +9,31 @@
 /// block    = 4096 bytes
 /// ```
 ///
-/// All integers are big-endian, but for the lengths of blobs, which are little-endian.
-public enum Format {
-  /// Bytes of a block, the smallest unit of data in an archive.
+/// All integers are big-endian, except the lengths of blobs, which are little-endian.
+public enum VMAFormat {
+  /// Bytes in a block, the smallest unit of data in an archive.
   public static let blockSize = 4096
-  /// Blocks of a cluster.
+  /// Blocks in a cluster.
   public static let blocksPerCluster = 16
-  /// Bytes of a cluster, the unit in which a disk is divided.
+  /// Bytes in a cluster, the unit into which a disk is divided.
   public static let clusterSize = blockSize * blocksPerCluster
-  /// Bytes of the header of an extent.
+  /// Bytes in the header of an extent.
   public static let extentHeaderSize = 512
   /// Slots in an extent header, one cluster each.
   public static let slotsPerExtent = 59
-  /// The most blocks that an extent can hold.
+  /// The maximum number of blocks in an extent.
   public static let blocksPerExtent = slotsPerExtent * blocksPerCluster
   /// Sizes of devices, and of the header, are multiples of this.
   public static let sectorSize = 512
   /// Bytes of the archive header before its blob buffer.
-  public static let fixedHeaderSize = 12288
-  /// The largest header that is read, in bytes; the tables cannot refer to more than about 50 MiB.
-  public static let maximumHeaderSize = 52 << 20
-  /// The most bytes that a blob (a name with its NUL, or the data of a config) can hold.
+  package static let fixedHeaderSize = 12288
+  /// The largest header that is read, in bytes: the tables cannot refer to more than about 50 MiB.
+  package static let maximumHeaderSize = 52 << 20
+  /// The maximum number of bytes in a blob: a name with its NUL, or the data of a config.
   public static let maximumBlobSize = 65535
-  /// The most configs an archive can hold.
+  /// The maximum number of configs in an archive.
   public static let maximumConfigCount = 256
-  /// The ids that writers give to devices.
+  /// The ids that a device can have.
   public static let deviceIDs: ClosedRange<UInt8> = 1...254
   /// The largest device, in bytes: cluster numbers have 32 bits.
   public static let maximumDeviceSize: UInt64 = 1 << 48
@@ -44,7 +44,7 @@ public enum Format {
   static let extentMagic: UInt32 = 0x564d_4145  // "VMAE"
   static let version: UInt32 = 1
 
-  /// Where the fields of the archive header lie.
+  /// Where the fields of the archive header are.
   enum HeaderOffset {
     static let magic = 0
     static let version = 4
@@ -61,7 +61,7 @@ public enum Format {
     static let deviceSize = 8
   }
 
-  /// Where the fields of an extent header lie.
+  /// Where the fields of an extent header are.
   enum ExtentOffset {
     static let magic = 0
     static let blockCount = 6
