@@ -31,7 +31,7 @@ SHELL_SCRIPTS = .ci/run scripts/install-packages scripts/demo scripts/make-guest
 	packaging/test-debian packaging/debian/tests/main-job
 
 .PHONY: all help build demo check check-all check-packages test fuzz bench install uninstall \
-	completions format lint dist deb release clean
+	docs completions format lint dist deb release clean
 
 all: build
 
@@ -49,6 +49,7 @@ help:
 	@echo 'make dist       build a source archive and a binary archive in $(PACKAGES)'
 	@echo 'make check-packages  build all packages, and test them on Debian 12 and 13'
 	@echo 'make release    check that this commit can be released, and build all packages'
+	@echo 'make docs       build the documentation of the library in .build/docs'
 	@echo 'make completions  update completions/ after options have changed'
 	@echo 'make format     format the Swift sources'
 	@echo 'make lint       check the style of sources, scripts and manual pages'
@@ -138,6 +139,18 @@ release:
 	$(MAKE) dist
 	$(MAKE) deb
 	@echo "Ready: run git tag -s v$$(scripts/version), and publish $(PACKAGES)"
+
+# The documentation of the library. It needs docc, which comes with Swift; warnings are errors.
+docs: DOCS = .build/docs
+docs:
+	rm -rf $(DOCS)
+	mkdir -p $(DOCS)/symbols
+	$(SWIFT)c -swift-version 6 -package-name vma-tools -module-name VMA -emit-module \
+	  -o $(DOCS)/symbols/VMA.swiftmodule -emit-symbol-graph -emit-symbol-graph-dir $(DOCS)/symbols \
+	  Sources/VMA/*.swift
+	docc convert Sources/VMA/VMA.docc --additional-symbol-graph-dir $(DOCS)/symbols \
+	  --output-path $(DOCS)/VMA --warnings-as-errors \
+	  --fallback-display-name VMA --fallback-bundle-identifier VMA
 
 completions:
 	$(SWIFT) build

@@ -6,15 +6,7 @@
 /// extent in the making, and the builder reports which blocks of them to write. It checks
 /// everything that a reader would check.
 ///
-/// ```swift
-/// var builder = try ArchiveBuilder(header, digest: MD5.self)
-/// write(builder.headerBytes)
-/// for cluster in clusters {
-///   if builder.room == 0, let extent = builder.nextExtent() { write(extent) }
-///   try builder.add(cluster.data.span, device: 1, cluster: cluster.number, at: cluster.place)
-/// }
-/// if let extent = try builder.finish() { write(extent) }
-/// ```
+/// <doc:WriteAnArchive> has an example.
 public struct ArchiveBuilder: Sendable {
   /// An extent to write: its header, and then its blocks.
   public struct Extent: Hashable, Sendable {
@@ -36,7 +28,9 @@ public struct ArchiveBuilder: Sendable {
   /// Bytes of the archive before the extent in the making.
   private var position: UInt64
 
-  /// - Parameter digest: an implementation of MD5.
+  /// - Parameters:
+  ///   - header: of the archive.
+  ///   - digest: an implementation of MD5.
   /// - Throws: `FormatError` if an archive cannot hold the header.
   public init(
     _ header: ArchiveHeader, digest: any MessageDigest.Type

@@ -5,16 +5,7 @@
 /// The parser does no input or output, and copies no data: it reports where in the given bytes the
 /// data of a device is. Together with ``finish(requiring:)`` it checks all that can be checked.
 ///
-/// ```swift
-/// var parser = ArchiveParser(digest: MD5.self)
-/// while let bytes = try read() {
-///   var index = 0
-///   while let event = try parser.next(in: bytes.span, from: &index) {
-///     // Handle the event.
-///   }
-/// }
-/// try parser.finish()
-/// ```
+/// <doc:ReadAnArchive> has an example.
 public struct ArchiveParser: Sendable {
   /// What the parser has found.
   public enum Event: Hashable, Sendable {

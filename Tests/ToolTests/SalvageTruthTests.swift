@@ -236,7 +236,8 @@ struct SalvageTruthTests {
       .unpack,
       ["--salvage", "--lost", "maps", "-C", "out"] + (inPlace ? ["-m", "b=b.raw"] : [])
         + ["twice.vma"])
-    #expect(outcome.ending == .exit(65) && outcome.errors.contains("is present twice"), "\(outcome)")
+    #expect(
+      outcome.ending == .exit(65) && outcome.errors.contains("is present twice"), "\(outcome)")
     let map = try map("maps/disk-b.map", of: Self.image)
     for (cluster, sign) in map.enumerated() {
       let isDoubtful = differ && [full.cluster, empty.cluster].contains(UInt32(cluster))

@@ -2,6 +2,7 @@
 
 import Archives
 import Foundation
+import TestSupport
 import Testing
 import VMA
 
@@ -26,6 +27,13 @@ import VMA
     #expect(code.contains("import VMA\n"))
     let page = try Self.text("Sources/VMA/VMA.docc/\(article).md")
     #expect(page.contains("```swift\n\(code)```\n"))
+  }
+
+  /// Warnings of docc are errors: links lead somewhere, and no parameter is forgotten.
+  @Test(Requirements(["docc", "make", "swiftc"]))
+  func theDocumentationIsBuilt() throws {
+    let (succeeds, output) = Command.run("make -s -C '\(Self.root.path)' docs 2>&1")
+    #expect(succeeds, "\(output)")
   }
 
   @Test(arguments: [1, 512, 65536, 65536 * 60, 540672])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The text between the two marks is in Sources/VMA/VMA.docc and in README.md, and a test compares.
+// The text between the two marks is in Sources/VMA/VMA.docc, and a test compares.
 // snippet.begin
 import VMA
 
