@@ -41,10 +41,8 @@ extension ArchiveHeader {
   package func requireDevice(named name: String, in archive: String) throws -> ArchiveHeader.Device
   {
     guard let device = device(named: name) else {
-      let list = Self.list(devices.map(\.name))
-      throw Failure(
-        .noInput,
-        "\(archive): no drive \(name); there \(devices.isEmpty ? "is none" : "are: \(list)")")
+      let list = devices.isEmpty ? "none" : Self.list(devices.map(\.name))
+      throw Failure(.noInput, "\(archive): no such drive: \(name) (available: \(list))")
     }
     return device
   }

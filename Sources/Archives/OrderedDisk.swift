@@ -82,7 +82,7 @@ package struct OrderedDisk: Sendable {
       let count = try file.read(
         into: chunk.buffer, chunk.used..<chunk.used + pending.count, at: pending.lowerBound)
       guard count == pending.count else {
-        throw Failure(.inputOutput, "\(file.name): became shorter while it was read")
+        throw Failure(.inputOutput, "\(file.name): was truncated while it was read")
       }
       chunk.used += count
       Progress.current.add(UInt64(count))

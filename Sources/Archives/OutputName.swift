@@ -68,7 +68,7 @@ package struct OutputName: Hashable, Sendable {
         } else if name.bytes.contains(where: { $0 < 32 || $0 == 127 }) {
           "has control characters in its name"
         } else if !seen.insert(name.bytes).inserted {
-          "is there twice"
+          "has a duplicate name"
         } else {
           nil
         }

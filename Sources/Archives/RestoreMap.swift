@@ -43,15 +43,15 @@ package enum RestoreMap {
 
     for name in names {
       guard !name.unicodeScalars.contains(where: { $0 == ":" || $0.properties.isWhitespace }) else {
-        throw ServerConfig.refusal("the name '\(name)' has a blank or a colon")
+        throw ServerConfig.refusal("the name '\(name)' contains a space or a colon")
       }
       if mapped.contains(name) { continue }
       guard let disk = disk(of: name), values[disk] != nil else {
         throw ServerConfig.refusal(
-          "no disk belongs to \(name); name it drive- and the name of a disk line")
+          "no disk line for \(name) (name the disk drive-X if its line is X)")
       }
       guard deviceOfDisk.updateValue(name, forKey: disk) == nil else {
-        throw ServerConfig.refusal("\(disk) is mapped to another drive than \(name)")
+        throw ServerConfig.refusal("\(disk) is mapped to a drive other than \(name)")
       }
       config.add(.init(disk: disk, device: name, storage: "", format: "raw"))
     }
@@ -60,7 +60,7 @@ package enum RestoreMap {
         throw ServerConfig.refusal("\(disk) is mapped to \(device), which is not packed")
       }
       guard let value = values[disk] else {
-        throw ServerConfig.refusal("\(disk) is mapped, but has no line")
+        throw ServerConfig.refusal("\(disk) is mapped, but has no disk line")
       }
       guard disk != "tpmstate0" || device == "drive-tpmstate0-backup" else {
         throw ServerConfig.refusal("the drive of tpmstate0 must be called drive-tpmstate0-backup")

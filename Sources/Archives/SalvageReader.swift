@@ -88,7 +88,7 @@ package final class SalvageReader: ExtentSource {
         return nil
       }
       guard let found = soundHeader(at: 0) else {
-        note("no sound extent at byte \(byte)")
+        note("no intact extent at byte \(byte)")
         guard try search(from: 1) != nil else { continue }
         continue
       }
@@ -113,7 +113,7 @@ package final class SalvageReader: ExtentSource {
     if let gap {
       end = min(end, max(headerSize, Int(gap - start)))
     } else if let inside = try firstSoundHeader(in: headerSize..<end) {
-      note("extent at byte \(start) lacks some of its data")
+      note("extent at byte \(start) is incomplete")
       end = inside
       isSuspect = true
     } else if end < headerSize + found.dataSize {
@@ -127,7 +127,7 @@ package final class SalvageReader: ExtentSource {
     drop(end)
     let place = start + UInt64(end)
     if isWhole, !unread.isEmpty, !isExtentLike(), log?.gap(in: place - 1..<place + 1) == nil {
-      note("no sound extent at byte \(byte)")
+      note("no intact extent at byte \(byte)")
       // Bytes that were added look the same as bytes that were overwritten in place.
       isSuspect = true
       _ = try search(from: 0)

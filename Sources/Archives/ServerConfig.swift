@@ -61,7 +61,7 @@ package struct ServerConfig {
       if line.starts(with: MapLine.mark) {
         // qmrestore reads these lines wherever they are, behind a section too.
         guard let map = MapLine(line) else {
-          throw Self.refusal("bad line '\(String(decoding: line, as: UTF8.self))'")
+          throw Self.refusal("invalid line '\(String(decoding: line, as: UTF8.self))'")
         }
         self.lines.append(.map(map))
         continue

@@ -39,7 +39,7 @@ package final class WaitingRoom: @unchecked Sendable {
   func load(_ run: DataRun, into buffer: Buffer, at start: Int = 0) throws {
     let count = try file.read(into: buffer, start..<start + run.length, at: run.position)
     guard count == run.length else {
-      throw Failure(.inputOutput, "\(file.name): became shorter while it was read")
+      throw Failure(.inputOutput, "\(file.name): was truncated while it was read")
     }
     free(run)
   }

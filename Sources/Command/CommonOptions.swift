@@ -19,7 +19,7 @@ package struct CommonOptions: ParsableArguments {
 
   package func validate() throws {
     guard !quiet || !verbose else {
-      throw ValidationError("--quiet and --verbose contradict each other")
+      throw ValidationError("--quiet and --verbose cannot be combined")
     }
   }
 }

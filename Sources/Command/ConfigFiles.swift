@@ -14,11 +14,11 @@ package enum ConfigFiles {
     for argument in arguments {
       let named = NamedValue(argument)
       guard let name = named.name ?? FilePath(named.value).lastComponent?.string else {
-        throw Failure(.usage, "--config: '\(argument)' names no file")
+        throw Failure(.usage, "--config: '\(argument)' does not name a file")
       }
       let config = ArchiveHeader.Config(name: Array(name.utf8), data: try read(file: named.value))
       guard !configs.contains(where: { $0.name == config.name }) else {
-        throw Failure(.usage, "two configs are called \(name)")
+        throw Failure(.usage, "duplicate configuration file name: \(name)")
       }
       configs.append(config)
     }
@@ -29,7 +29,9 @@ package enum ConfigFiles {
     let content = try Descriptor.input(at: path).contents(atMost: VMAFormat.maximumBlobSize + 1)
     guard content.count <= VMAFormat.maximumBlobSize else {
       throw Failure(
-        .badData, "\(path): is longer than the \(VMAFormat.maximumBlobSize) bytes of a config")
+        .badData,
+        "\(path): is longer than \(VMAFormat.maximumBlobSize) bytes, the limit for a configuration file"
+      )
     }
     return content
   }

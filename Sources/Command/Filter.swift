@@ -29,11 +29,11 @@ extension Filter {
     }
     // They would be changed without a word, and the wrong file be written.
     guard Host.argumentsAreText else {
-      end(failing: Failure(.usage, "an argument is no UTF-8 text"))
+      end(failing: Failure(.usage, "an argument is not valid UTF-8"))
     }
     // They come from /proc: without it a wish would be taken for none.
     guard !CommandLine.arguments.isEmpty else {
-      end(failing: Failure(.general, "cannot read the command line: is /proc mounted?"))
+      end(failing: Failure(.general, "cannot read the command line (is /proc mounted?)"))
     }
     let command: Self
     do {

@@ -14,7 +14,7 @@ package enum ToolFamily {
     Host.occupyStandardDescriptors()
     Console.start(tool: "vma-tools")
     guard !CommandLine.arguments.isEmpty else {
-      Console.error("cannot read the command line: is /proc mounted?")
+      Console.error("cannot read the command line (is /proc mounted?)")
       Console.exit(Failure.Status.general.rawValue)
     }
     switch CommandLine.arguments.dropFirst() {
@@ -22,7 +22,7 @@ package enum ToolFamily {
     case ["-h"], ["--help"]: write(help(tools))
     default:
       let names = tools.compactMap { $0.configuration.commandName }.joined(separator: ", ")
-      Console.error("call this program by the name of a tool: \(names) (see --help)")
+      Console.error("not called by the name of a tool (available: \(names); see --help)")
       Console.exit(Failure.Status.usage.rawValue)
     }
   }

@@ -12,7 +12,7 @@ enum DecompressionLimit {
     if size > window {
       throw FrameFault(
         "a \(what) of \(ByteCount(size)) exceeds the limit of \(ByteCount(window)) "
-          + "(decompress it with its own program)")
+          + "(decompress it with the program that created it)")
     }
   }
 }

@@ -118,11 +118,11 @@ final class FramedSource: ByteSource, @unchecked Sendable {
       state = .passing(count)
     case .needs(let count):
       if try !fill(count) {
-        try reject("the compressed data is truncated, or something else follows it", isSearching)
+        try reject("the compressed data is truncated, or other data follows it", isSearching)
       }
     case .nothing:
       try reject(
-        hasBegun ? "something else follows the compressed data" : "the header is damaged",
+        hasBegun ? "other data follows the compressed data" : "the header is damaged",
         isSearching)
     }
   }

@@ -15,10 +15,10 @@ enum LZO1X {
     var description: String {
       switch self {
       case .inputEnds: "the compressed data ends early"
-      case .outputOverflow: "more data than the block is said to have"
+      case .outputOverflow: "more data than the block header states"
       case .distance: "a reference before the start of the block"
       case .inputLeft: "bytes after the end of the compressed data"
-      case .outputMissing: "less data than the block is said to have"
+      case .outputMissing: "less data than the block header states"
       }
     }
   }

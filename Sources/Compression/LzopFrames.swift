@@ -99,7 +99,7 @@ import System
     guard checksum == UInt64(found) else { throw FrameFault("the checksum of a header is wrong") }
     guard version >= 0x0940, neededVersion <= 0x1040, (1...3).contains(method),
       flags.isSubset(of: .known), filter <= 16
-    else { throw FrameFault("made by a version of lzop that is not supported") }
+    else { throw FrameFault("the lzop version is not supported") }
     self.flags = flags
     self.filter = filter
     isOpen = true

@@ -154,7 +154,7 @@ import System
     switch code {
     case LZMA_OK, LZMA_BUF_ERROR: break
     case LZMA_STREAM_END:
-      step.end = countBlock() ? .sound : .broken("the index does not fit")
+      step.end = countBlock() ? .sound : .broken("the index does not match the blocks")
     default:
       let reason = Self.reason(code)
       let (input, output) = unsafe (stream.pointee.total_in, stream.pointee.total_out)
@@ -240,7 +240,7 @@ import System
   private static func reason(_ code: lzma_ret) -> String {
     switch code {
     case LZMA_MEM_ERROR: "out of memory"
-    case LZMA_OPTIONS_ERROR: "an option that is not supported"
+    case LZMA_OPTIONS_ERROR: "unsupported option"
     default: "the data is damaged"
     }
   }

@@ -31,16 +31,16 @@ package final class DiskSource: Sendable {
     let (name, contentSize) = (content.name, content.size)
     if let declaredSize, declaredSize != contentSize {
       throw Failure(
-        .badData, "\(name): has \(contentSize) bytes, not the \(declaredSize) of --size")
+        .badData, "\(name): size is \(contentSize) bytes, but --size states \(declaredSize)")
     }
     guard contentSize > 0 else { throw Failure(.badData, "\(name): is empty") }
     guard contentSize <= VMAFormat.maximumDeviceSize else {
-      throw Failure(.badData, "\(name): has \(contentSize) bytes, more than the format can hold")
+      throw Failure(.badData, "\(name): size is \(contentSize) bytes, more than the format allows")
     }
     size = (contentSize + multiple - 1) / multiple * multiple
     let format = try ImageFormat(of: content)
     guard size == contentSize || pads else {
-      let advice = format.map { "is it \($0)? export its disk with qemu-nbd" } ?? "use --pad"
+      let advice = format.map { "looks like \($0): export the disk with qemu-nbd" } ?? "use --pad"
       throw Failure(
         .badData,
         "\(name): size \(contentSize) is not a multiple of \(multiple) (\(advice))")
@@ -72,7 +72,7 @@ package final class DiskSource: Sendable {
   }
 
   private static func unknownSize(_ name: String) -> Failure {
-    Failure(.usage, "\(name): the size of a stream must be given with --size NAME=BYTES")
+    Failure(.usage, "\(name): the size of a stream is unknown (use --size NAME=BYTES)")
   }
 
   private static func kind(of path: String) throws -> FileKind? {
@@ -97,7 +97,7 @@ package final class DiskSource: Sendable {
     guard count == wanted else {
       throw Failure(
         .badData,
-        "\(content.name): ends after \(offset + UInt64(count)) of \(content.size) bytes")
+        "\(content.name): truncated: \(offset + UInt64(count)) of \(content.size) bytes present")
     }
     buffer.fillWithZeros(part.upperBound..<range.upperBound)
   }

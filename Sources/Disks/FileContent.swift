@@ -45,7 +45,7 @@ final class FileContent: DiskContent, @unchecked Sendable {
     guard now == start + size else {
       throw Failure(
         .badData,
-        "\(name): changed its size from \(start + size) to \(now) bytes while it was packed")
+        "\(name): size changed from \(start + size) to \(now) bytes while packing")
     }
   }
 }

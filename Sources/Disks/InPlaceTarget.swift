@@ -57,7 +57,7 @@ package final class InPlaceTarget: DiskTarget {
     self.isZero = isZero
     let name = place.path
     guard kind == .regular || kind == .blockDevice else {
-      throw Failure(.cannotCreate, "\(name): is neither a regular file nor a block device")
+      throw Failure(.cannotCreate, "\(name): is not a regular file or block device")
     }
     do {
       let isExclusive = kind == .blockDevice && !force
@@ -69,7 +69,7 @@ package final class InPlaceTarget: DiskTarget {
       throw Failure(.cannotCreate, name, error)
     }
     guard try descriptor.status().identity == place.status.identity else {
-      throw Failure(.cannotCreate, "\(name): was replaced while it was opened")
+      throw Failure(.cannotCreate, "\(name): was replaced while it was being opened")
     }
     try descriptor.requireWritable()
     unit = try descriptor.zeroingUnit()

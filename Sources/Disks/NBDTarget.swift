@@ -74,7 +74,7 @@ package final class NBDTarget: DiskTarget {
     guard size % connection.blockSize == 0 else {
       throw Failure(
         .cannotCreate,
-        "\(uri): takes blocks of \(connection.blockSize) bytes, the disk has \(size) bytes")
+        "\(uri): block size \(connection.blockSize) does not divide the disk size \(size)")
     }
   }
 

@@ -128,7 +128,7 @@ package enum Claims {
       throw Failure(.usage, "\(claim.name): is also the output \(other.name)")
     }
     let (input, output) = claim.use == .input ? (claim, other) : (other, claim)
-    throw Failure(.usage, "\(output.name): is both output and input (as \(input.name))")
+    throw Failure(.usage, "\(output.name): is both an output and an input (as \(input.name))")
   }
 
   // MARK: What lies where

@@ -14,7 +14,7 @@ package struct Output: Sendable {
   /// - Throws: status 64 on a terminal, 73 where it takes no writes.
   package static func standard() throws -> Output {
     guard !Descriptor.standardOutput.isTerminal else {
-      throw Failure(.usage, "standard output is a terminal; redirect it")
+      throw Failure(.usage, "standard output is a terminal (redirect it)")
     }
     try Descriptor.standardOutput.requireWritable()
     Descriptor.standardOutput.widenPipe()

@@ -189,7 +189,8 @@ package final class PendingFile: Sendable {
           }
           guard !others.contains(there.identity) else {
             throw Failure(
-              .cannotCreate, "\(displayName): is the name of another member too on this file system"
+              .cannotCreate,
+              "\(displayName): is also the name of another member on this file system"
             )
           }
           guard keepingOld else {

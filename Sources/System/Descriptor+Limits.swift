@@ -52,7 +52,7 @@ extension Descriptor {
     // Writes of any length at any place are refused then, but for whole blocks.
     guard flags < 0 || flags & linux_o_direct == 0 else {
       throw Failure(
-        .cannotCreate, "\(name): is opened with O_DIRECT, which takes whole blocks only")
+        .cannotCreate, "\(name): is opened with O_DIRECT, which accepts only complete blocks")
     }
   }
 
@@ -71,7 +71,7 @@ extension Descriptor {
     guard room >= start, room - start >= count else {
       throw Failure(
         .cannotCreate,
-        "\(name): is too small: \(room - min(room, start)) bytes, \(count) are needed")
+        "\(name): is too small: \(room - min(room, start)) bytes, \(count) required")
     }
   }
 

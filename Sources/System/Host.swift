@@ -31,7 +31,7 @@ package enum Host {
     guard limit.rlim_max >= least else {
       throw Failure(
         .general,
-        "only \(limit.rlim_max) open files are allowed, at least \(least) are needed (ulimit -n)")
+        "the limit of \(limit.rlim_max) open files is too low: \(least) required (use ulimit -n)")
     }
   }
 

@@ -124,7 +124,7 @@ package import System
     }
     try check(written)
     guard written == range.count else {
-      throw Failure(.general, "libarchive: took \(written) of \(range.count) bytes")
+      throw Failure(.general, "libarchive: accepted \(written) of \(range.count) bytes")
     }
   }
 

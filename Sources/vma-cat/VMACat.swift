@@ -62,7 +62,7 @@ struct VMACat: Filter {
   private static func bytes(_ argument: String?, option: String) throws -> UInt64? {
     guard let argument else { return nil }
     guard let count = ByteCount(argument: argument) else {
-      throw Failure(.usage, "\(option) takes a number of bytes, not '\(argument)'")
+      throw Failure(.usage, "\(option): '\(argument)' is not a number of bytes")
     }
     return count.bytes
   }
@@ -79,13 +79,17 @@ struct VMACat: Filter {
       }
       if let config = header.config(named: member) { return .config(config) }
       if let device = header.device(named: member) { return .device(device) }
-      throw Failure(.noInput, "\(name): no drive or config \(member); there are: \(list(header))")
+      throw Failure(
+        .noInput,
+        "\(name): no such drive or configuration file: \(member) (available: \(list(header)))")
     }
     let drives = header.devices.filter { !$0.isVMState }
     guard drives.count <= 1 else {
-      throw Failure(.usage, "\(name): which drive? There are: \(list(header))")
+      throw Failure(.usage, "\(name): several drives (name one: \(list(header)))")
     }
-    guard let only = drives.first else { throw Failure(.noInput, "\(name): holds no drive") }
+    guard let only = drives.first else {
+      throw Failure(.noInput, "\(name): the archive has no drives")
+    }
     return .device(only)
   }
 
@@ -96,7 +100,7 @@ struct VMACat: Filter {
   /// The part of a member that is asked for.
   private func window(offset: UInt64, length: UInt64?, size: UInt64) throws -> Range<UInt64> {
     guard offset <= size else {
-      throw Failure(.usage, "--offset \(offset) lies beyond the end, at \(size)")
+      throw Failure(.usage, "--offset: \(offset) is after the end of the member, at \(size)")
     }
     return offset..<offset + min(length ?? .max, size - offset)
   }

@@ -53,7 +53,7 @@ final class LiveDisks: @unchecked Sendable {
   ///   - directory: of `--tmpdir`.
   init(operands: [(name: String, path: String)], answers: Int32?, directory: String?) throws {
     if let answers, answers < 3 || !Descriptor.isInherited(answers) {
-      throw Failure(.usage, "--ack-fd: \(answers) is no open descriptor above 2")
+      throw Failure(.usage, "--ack-fd: \(answers) is not an open descriptor above 2")
     }
     self.answers = answers.map { Descriptor(raw: $0, name: "descriptor \($0) of --ack-fd") }
     try self.answers?.claimAsOutput()
@@ -61,7 +61,7 @@ final class LiveDisks: @unchecked Sendable {
     let stream = try Descriptor.claimedStandardInput()
     let name = stream.name
     guard !stream.isTerminal else {
-      throw Failure(.usage, "--events reads a stream, and standard input is a terminal")
+      throw Failure(.usage, "standard input is a terminal (--events reads a stream from it)")
     }
     input = try EventInput(DescriptorEvents(stream), name: name)
     while !input.grammar.hasBegun { _ = try input.next() }
@@ -74,10 +74,10 @@ final class LiveDisks: @unchecked Sendable {
     var sources: [UInt8: DiskSource] = [:]
     for operand in operands {
       guard let device = devices.first(where: { $0.name == Array(operand.name.utf8) }) else {
-        throw Failure(.noInput, "\(name): declares no device \(operand.name)")
+        throw Failure(.noInput, "\(name): no such device: \(operand.name)")
       }
       guard !device.isVMState else {
-        throw Failure(.usage, "vmstate is told by the stream, and has no source")
+        throw Failure(.usage, "vmstate comes from the stream and cannot have a source")
       }
       let source = try DiskSource(
         operand.path, declaredSize: nil, multiple: UInt64(VMAFormat.sectorSize), pads: false,
@@ -85,7 +85,7 @@ final class LiveDisks: @unchecked Sendable {
       guard source.size == device.size else {
         throw Failure(
           .badData,
-          "\(source.name): has \(source.size) bytes, the stream says \(device.size)")
+          "\(source.name): size is \(source.size) bytes, but the stream states \(device.size)")
       }
       sources[device.id] = source
     }
@@ -111,7 +111,7 @@ final class LiveDisks: @unchecked Sendable {
       do throws(Failure) {
         try answers.write(answer.bytes)
       } catch {
-        throw Failure(.badData, "\(error.message); the producer is gone")
+        throw Failure(.badData, "\(error.message); the producer no longer accepts acknowledgements")
       }
     }
   }
@@ -119,8 +119,7 @@ final class LiveDisks: @unchecked Sendable {
   /// What `--verbose` says besides.
   var summary: String {
     guard let engine else { return "" }
-    return "; \(engine.guestRecords) records caused by the guest, "
-      + "\(ByteCount(min(engine.repeatedSectors, .max / 512) * 512)) "
-      + "told again"
+    return "; \(engine.guestRecords) guest writes, "
+      + "\(ByteCount(min(engine.repeatedSectors, .max / 512) * 512)) resent"
   }
 }

@@ -163,23 +163,23 @@ struct VMAPack: Filter {
 
   private func checkOptions() throws {
     guard events || ackFd == nil && tmpdir == nil else {
-      throw Failure(.usage, "--ack-fd and --tmpdir need --events")
+      throw Failure(.usage, "--ack-fd and --tmpdir require --events")
     }
     guard !events || size.isEmpty && !pad else {
-      throw Failure(.usage, "--events knows all sizes: it goes with neither --size nor --pad")
+      throw Failure(.usage, "--events cannot be combined with --size or --pad")
     }
     guard events || !sources.isEmpty || !config.isEmpty else {
-      throw Failure(.usage, "nothing to pack: no source and no config given")
+      throw Failure(.usage, "nothing to pack (give a source or a configuration file)")
     }
     guard zstd || level == nil && threads == nil else {
-      throw Failure(.usage, "--level and --threads need --zstd")
+      throw Failure(.usage, "--level and --threads require --zstd")
     }
-    guard output != nil || !force else { throw Failure(.usage, "--force needs --output") }
+    guard output != nil || !force else { throw Failure(.usage, "--force requires --output") }
     if let level, !ZstdCompressor.levels.contains(level) {
-      throw Failure(.usage, "--level takes 1 to \(ZstdCompressor.levels.upperBound)")
+      throw Failure(.usage, "--level must be 1 to \(ZstdCompressor.levels.upperBound)")
     }
     if let threads, !(0...256).contains(threads) {
-      throw Failure(.usage, "--threads takes 0 to 256")
+      throw Failure(.usage, "--threads must be 0 to 256")
     }
     guard sources.count <= VMAFormat.deviceIDs.count else {
       throw Failure(.usage, "an archive holds at most \(VMAFormat.deviceIDs.count) disks")
@@ -189,7 +189,7 @@ struct VMAPack: Filter {
   private func archiveUUID() throws -> ArchiveHeader.UUID {
     if let uuid {
       guard let uuid = ArchiveHeader.UUID(uuid) else {
-        throw Failure(.usage, "--uuid: '\(uuid)' is no UUID")
+        throw Failure(.usage, "--uuid: '\(uuid)' is not a UUID")
       }
       return uuid
     }
@@ -203,7 +203,7 @@ struct VMAPack: Filter {
     if let ctime { return ctime }
     guard let epoch = Host.environment("SOURCE_DATE_EPOCH"), !epoch.isEmpty else { return nil }
     guard let time = Int64(epoch) else {
-      throw Failure(.usage, "SOURCE_DATE_EPOCH: '\(epoch)' is no number of seconds")
+      throw Failure(.usage, "SOURCE_DATE_EPOCH: '\(epoch)' is not a number of seconds")
     }
     return time
   }
@@ -215,11 +215,11 @@ struct VMAPack: Filter {
     }
     guard operands.filter({ $0.path == "-" }).count <= (events ? 0 : 1) else {
       throw Failure(
-        .usage, "standard input can be only one source, and none where it is the event stream")
+        .usage, "standard input can be used only once")
     }
     var seen: Set<String> = []
     for operand in operands where !seen.insert(operand.name).inserted {
-      throw Failure(.usage, "two sources are called \(operand.name)")
+      throw Failure(.usage, "duplicate source name: \(operand.name)")
     }
     return operands
   }
@@ -231,10 +231,10 @@ struct VMAPack: Filter {
     for argument in size {
       let named = NamedValue(argument)
       guard let name = named.name, let count = ByteCount(argument: named.value) else {
-        throw Failure(.usage, "--size takes NAME=BYTES, not '\(argument)'")
+        throw Failure(.usage, "--size: '\(argument)' is not NAME=BYTES")
       }
       guard operands.contains(where: { $0.name == name }) else {
-        throw Failure(.usage, "--size: no source is called \(name)")
+        throw Failure(.usage, "--size: no such source: \(name)")
       }
       guard sizes.updateValue(count.bytes, forKey: name) == nil else {
         throw Failure(.usage, "--size: \(name) is given twice")
@@ -261,7 +261,9 @@ struct VMAPack: Filter {
     configs = told.filter { told in !configs.contains { $0.name == told.name } } + configs
     if pve {
       guard let index = configs.firstIndex(where: { $0.name == ServerConfig.name })
-      else { throw Failure(.usage, "--pve needs a config qemu-server.conf (-c)") }
+      else {
+        throw Failure(.usage, "--pve requires the configuration file qemu-server.conf (use -c)")
+      }
       configs[index].data = try RestoreMap.complete(
         configs[index].data, for: devices, warn: Console.warn)
       guard configs[index].data.count <= VMAFormat.maximumBlobSize else {

@@ -148,7 +148,7 @@ final class BackupRun: @unchecked Sendable {
   /// From now on what QEMU writes is dropped.
   private func abort(_ error: any Error) {
     if let interruption = error as? Interruption {
-      writer.abort("ended by signal \(interruption.signal)")
+      writer.abort("terminated by signal \(interruption.signal)")
     } else {
       writer.abort(Self.failure(error).message)
     }
@@ -170,7 +170,7 @@ final class BackupRun: @unchecked Sendable {
       try GuestState.refuseMigration(client)
       try jobs.start(client, schema: schema, link)
     } catch let error as QMPError {
-      throw Failure(.general, "QEMU does not start the backup: \(error.desc)")
+      throw Failure(.general, "QEMU refused to start the backup: \(error.desc)")
     }
   }
 
@@ -187,7 +187,7 @@ final class BackupRun: @unchecked Sendable {
         pauseCount += 1
         shouldPause = true
       case .queueIsLow: shouldPause = false
-      case .shutdown: throw Failure(.inputOutput, "QEMU is shut down")
+      case .shutdown: throw Failure(.inputOutput, "QEMU was shut down")
       case .outputFailed(let failure), .targetFailed(let failure): throw failure
       case .signal(let signal): throw Interruption(signal: signal)
       case .written: break
@@ -225,10 +225,11 @@ final class BackupRun: @unchecked Sendable {
       try GuestState.refuseMigration(client)
       return true
     } catch let failure as Failure where client.isLost {
-      if isQEMUGone { throw Failure(.inputOutput, "QEMU has ended: \(failure.message)") }
+      if isQEMUGone { throw Failure(.inputOutput, "QEMU has exited: \(failure.message)") }
       guard Host.uptime - start < Self.absence else {
         throw Failure(
-          .inputOutput, "the monitor is lost for \(Int(Self.absence)) seconds: \(failure.message)")
+          .inputOutput,
+          "no connection to the monitor for \(Int(Self.absence)) seconds: \(failure.message)")
       }
       return false
     }
@@ -239,23 +240,24 @@ final class BackupRun: @unchecked Sendable {
     let states = try jobs.states(client)
     for (index, disk) in jobs.disks.enumerated() {
       guard let state = states.first(where: { $0.id == jobs.jobID(index) }) else {
-        throw Failure(.inputOutput, "\(disk.device): somebody has taken the job out of QEMU")
+        throw Failure(
+          .inputOutput, "\(disk.device): the backup job was removed by another QMP client")
       }
       guard state.isConcluded else { continue }
       // Where one job fails, its peers are cancelled: theirs is not the error to tell.
       if let error = state.error, error != "Operation canceled" {
-        throw Failure(.inputOutput, "\(disk.device): QEMU's job has failed: \(error)")
+        throw Failure(.inputOutput, "\(disk.device): QEMU's job failed: \(error)")
       }
     }
     guard states.count == jobs.disks.count, states.allSatisfy(\.isConcluded) else { return false }
     if let index = states.firstIndex(where: { $0.error != nil }) {
       throw Failure(
-        .inputOutput, "\(jobs.disks[index].device): the backup was cancelled in QEMU")
+        .inputOutput, "\(jobs.disks[index].device): the backup was canceled in QEMU")
     }
     for (disk, target) in zip(jobs.disks, targets)
     where target.missingCount > 0 && !queue.isDiscarded {
       throw Failure(
-        .general, "\(disk.device): QEMU has left out \(target.missingCount) clusters")
+        .general, "\(disk.device): \(target.missingCount) clusters missing from QEMU's job")
     }
     return true
   }
@@ -309,7 +311,7 @@ final class BackupRun: @unchecked Sendable {
       } catch {
         throw Failure(
           .inputOutput,
-          "\(monitorPath): cannot end the backup in QEMU; left there: \(jobs.names)")
+          "\(monitorPath): cannot end the backup in QEMU; remaining in QEMU: \(jobs.names)")
       }
     }
   }

@@ -74,30 +74,30 @@ struct DiskDiscovery {
     if arguments.isEmpty,
       disks.contains(where: { $0.device.hasPrefix("#") || $0.device.hasPrefix(Jobs.family) })
     {
-      throw Failure(.noInput, "a job of QEMU is at work on a disk; name the disks with -d")
+      throw Failure(.noInput, "a QEMU job is using a disk (name the disks with -d)")
     }
     let selected =
       arguments.isEmpty ? disks.filter { !$0.isReadOnly } : try arguments.map(find)
     guard !selected.isEmpty else {
-      throw Failure(.noInput, "QEMU has no writable disk that a guest can reach; name one with -d")
+      throw Failure(.noInput, "QEMU has no writable guest disk (name one with -d)")
     }
     guard selected.count <= VMAFormat.deviceIDs.count else {
-      throw Failure(.usage, "an archive holds at most \(VMAFormat.deviceIDs.count) disks")
+      throw Failure(.usage, "at most \(VMAFormat.deviceIDs.count) disks are allowed")
     }
     var names: Set<String> = []
     var devices: Set<String> = []
     for disk in selected {
       guard names.insert(disk.name).inserted else {
-        throw Failure(.usage, "two disks are called \(disk.name)")
+        throw Failure(.usage, "duplicate disk name: \(disk.name)")
       }
       guard devices.insert(disk.device).inserted else {
-        throw Failure(.usage, "\(disk.device) is asked for twice")
+        throw Failure(.usage, "\(disk.device) is named twice")
       }
       guard disk.size > 0, disk.size.isMultiple(of: UInt64(VMAFormat.sectorSize)),
         disk.size <= VMAFormat.maximumDeviceSize
       else {
         throw Failure(
-          .badData, "\(disk.device): an archive can't hold a disk of \(disk.size) bytes")
+          .badData, "\(disk.device): an archive cannot contain a disk of \(disk.size) bytes")
       }
     }
     return selected
@@ -113,7 +113,7 @@ struct DiskDiscovery {
     guard var disk = find(exactly: device) else { throw missing(device) }
     disk.name = String(argument[argument.index(after: split)...])
     guard !disk.name.isEmpty, !disk.name.utf8.contains(0), disk.name.utf8.count < 65535 else {
-      throw Failure(.usage, "-d takes DEVICE or DEVICE=NAME, not '\(argument)'")
+      throw Failure(.usage, "-d: '\(argument)' is not DEVICE or DEVICE=NAME")
     }
     return disk
   }
@@ -130,7 +130,7 @@ struct DiskDiscovery {
   private func missing(_ name: String) -> Failure {
     let list = disks.map(\.device).joined(separator: ", ")
     return Failure(
-      .noInput, "QEMU has no disk \(name)" + (list.isEmpty ? "" : "; there are: \(list)"))
+      .noInput, "no such disk: \(name) (available: \(list.isEmpty ? "none" : list))")
   }
 }
 

@@ -350,7 +350,7 @@ package final class EventQueue: @unchecked Sendable {
           isOfGuest: entry.isOfGuest, buffer: buffer)
         try spill.read(into: buffer, cluster.range, fromSlot: entry.slot)
         guard buffer.checksum(cluster.range) == entry.checksum else {
-          throw Failure(.inputOutput, "\(spill.name): does not hold what was written to it")
+          throw Failure(.inputOutput, "\(spill.name): the data read differs from the data written")
         }
         spill.free(slot: entry.slot)
         return Event.data(cluster)
@@ -429,12 +429,12 @@ package final class EventQueue: @unchecked Sendable {
         if let failure = spillFailure {
           "\(failure.message) (use --tmpdir)"
         } else if isFull(spill), !isWriting {
-          "\(spill.name): is full with \(ByteCount(spill.limit)) (raise --spill-limit)"
+          "\(spill.name): is full: \(ByteCount(spill.limit)) (raise --spill-limit)"
         } else {
-          "\(spill.name): its disk does not keep up (use --tmpdir)"
+          "\(spill.name): its disk is too slow (use --tmpdir)"
         }
       } else {
-        "nothing may be spilled (raise --spill-limit)"
+        "the spill file is disabled (raise --spill-limit)"
       }
     return Failure(
       .inputOutput,

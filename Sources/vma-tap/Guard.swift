@@ -140,7 +140,7 @@ final class Guard {
   private func rescue(from end: Worker.End) -> Failure {
     let how =
       switch end {
-      case .exit(let status): "ended with status \(status)"
+      case .exit(let status): "exited with status \(status)"
       case .signal(let signal): "was killed by signal \(signal)"
       }
     let start = Host.uptime
@@ -158,17 +158,18 @@ final class Guard {
       if let rescue {
         if rescue.isDone {
           return Failure(
-            .inputOutput, "the worker process \(how); the backup was cancelled, the guest runs on")
+            .inputOutput,
+            "the worker process \(how); the backup was canceled, and the guest continues to run")
         }
         if connections.isEmpty, rescue.isRefused {
-          return Failure(.inputOutput, "the worker process \(how), and QEMU has ended")
+          return Failure(.inputOutput, "the worker process \(how), and QEMU has exited")
         }
       }
       if !connections.isEmpty || rescue == nil { lastContact = now }
       if now - lastContact > Self.absence {
         return Failure(
           .inputOutput,
-          "the worker process \(how), and QEMU's monitor cannot be used; left there: "
+          "the worker process \(how), and QEMU's monitor cannot be used; remaining in QEMU: "
             + (jobs + nodes).joined(separator: ", "))
       }
       if !hasSaid, now - start > 10 {

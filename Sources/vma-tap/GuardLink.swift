@@ -49,7 +49,7 @@ final class GuardLink: Sendable {
   init() throws {
     guard let listener = Descriptor.inheritedSocket(Worker.inherited.listener),
       let control = Descriptor.inheritedSocket(Worker.inherited.control)
-    else { throw Failure(.usage, "--worker is for vma-tap itself") }
+    else { throw Failure(.usage, "--worker is internal to vma-tap") }
     self.listener = listener
     self.control = control
     Host.becomeWorker(name: "vma-tap-worker")
@@ -64,7 +64,7 @@ final class GuardLink: Sendable {
     do {
       try control.write(message.bytes)
     } catch {
-      throw Failure(.general, "the guard process has ended")
+      throw Failure(.general, "the guard process has exited")
     }
   }
 }

@@ -20,15 +20,15 @@ package struct GuestState: Decodable {
     switch state.status {
     case "inmigrate":
       throw Failure(
-        .noInput, "this QEMU waits for a migrating VM; back up the VM where it runs now")
+        .noInput, "QEMU waits for an incoming migration (back up the VM on its current host)")
     case "finish-migrate":
       throw Failure(
-        .noInput, "the VM is migrating to another QEMU; back it up when the migration is complete")
+        .noInput, "the VM is migrating to another QEMU (retry after the migration)")
     case "postmigrate":
       throw Failure(
         .noInput,
-        "the VM has migrated to another QEMU, which may write to these disks; "
-          + "back it up there")
+        "the VM has migrated to another QEMU, which may write to these disks "
+          + "(back it up there)")
     default: return
     }
   }

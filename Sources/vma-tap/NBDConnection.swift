@@ -111,7 +111,9 @@ package struct NBDConnection {
     mailbox.post(
       .targetFailed(
         Failure(
-          .general, "\(target.disk): QEMU wrote \(length) bytes at \(offset), not whole clusters")))
+          .general,
+          "\(target.disk): QEMU wrote \(length) bytes at \(offset), which is not a range of clusters"
+        )))
     return false
   }
 

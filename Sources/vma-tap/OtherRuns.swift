@@ -66,7 +66,7 @@ struct OtherRuns {
       switch Self.state(of: run) {
       case .alive: continue
       case .dead:
-        Console.warn("a killed run of vma-tap has left a backup in QEMU; cancelling it")
+        Console.warn("canceling a backup in QEMU that a killed vma-tap left")
         try Self.remove(run, client)
         if let socket = run.socket {
           PrivateDirectory.removeRemains(of: socket, prefix: Guard.directoryPrefix)
@@ -83,7 +83,7 @@ struct OtherRuns {
   }
 
   private static func state(of run: Run) -> State {
-    guard let socket = run.socket else { return .unknown("its socket is not known") }
+    guard let socket = run.socket else { return .unknown("its socket is unknown") }
     do {
       // It names no export, which the other side takes for what it is.
       _ = try Descriptor.connect(to: socket, milliseconds: 1000)
@@ -105,7 +105,7 @@ struct OtherRuns {
       guard Host.uptime < end else {
         throw Failure(
           .noInput,
-          "QEMU does not end what a killed run of vma-tap has left: "
+          "QEMU does not cancel the backup that a killed vma-tap left: "
             + (run.jobs.map(\.id) + run.nodes).joined(separator: ", "))
       }
       Host.sleep(milliseconds: $0)
@@ -122,7 +122,7 @@ struct OtherRuns {
       if let job = jobs.first(where: { !$0.isConcluded }) {
         throw Failure(
           .noInput,
-          "\(job.id): another run of vma-tap may be using this job (\(reason)); if it is not, "
+          "\(job.id): another vma-tap may be using this job (\(reason)); if it is not, "
             + #"end the job with {"execute":"job-cancel","arguments":{"id":"\#(job.id)"}}"#)
       }
       if Host.uptime > end { return }

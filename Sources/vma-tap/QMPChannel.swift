@@ -32,7 +32,7 @@ extension QMPReply {
     do {
       return try JSONDecoder().decode(QMPReply.self, from: answer).return
     } catch is DecodingError {
-      throw QMPLost(description: "QEMU's answer was not understood")
+      throw QMPLost(description: "QEMU sent an unexpected answer")
     }
   }
 }
@@ -95,7 +95,7 @@ package struct QMPMessage {
           .answer(id: envelope.id?.number, envelope.error)
         }
     } catch is DecodingError {
-      throw QMPLost(description: "the monitor sent what is not QMP")
+      throw QMPLost(description: "the monitor sent invalid QMP")
     }
   }
 }
@@ -156,7 +156,7 @@ package struct QMPChannel {
         throw QMPLost(description: "the monitor: \(error)")
       }
       guard Host.uptime < uptime else {
-        throw QMPLost(description: "the monitor does not read")
+        throw QMPLost(description: "the monitor accepts no commands")
       }
       Host.sleep(milliseconds: 10)
     }
@@ -229,10 +229,10 @@ package struct JSONSplitter {
     }
     guard bytes.count - start <= Self.limit else {
       throw QMPLost(
-        description: "the monitor sent a message of over \(ByteCount(UInt64(Self.limit)))")
+        description: "the monitor sent a message larger than \(ByteCount(UInt64(Self.limit)))")
     }
     return nil
   }
 
-  private static let nonsense = QMPLost(description: "the monitor sent what is not QMP")
+  private static let nonsense = QMPLost(description: "the monitor sent invalid QMP")
 }

@@ -62,7 +62,7 @@ final class QMPClient: @unchecked Sendable {
       let rest = end - Host.uptime
       guard rest > 0, channel.socket.isReadable(within: Int32(rest * 1000) + 1) else {
         throw QMPLost(
-          description: "no greeting; the monitor is busy with another client or is not QMP")
+          description: "no greeting (the monitor serves another client, or is not QMP)")
       }
       var hasGreeted = false
       do {

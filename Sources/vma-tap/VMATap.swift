@@ -76,10 +76,10 @@ struct VMATap: Filter {
   func filter() throws {
     guard !list || device.isEmpty && config.isEmpty && tmpdir == nil && fleece == nil
     else {
-      throw Failure(.usage, "--list goes with none of --device, --config and --tmpdir")
+      throw Failure(.usage, "--list cannot be combined with --device, --config or --tmpdir")
     }
     if !list, Descriptor.standardOutput.isTerminal {
-      throw Failure(.usage, "standard output is a terminal; vma-pack --events reads the stream")
+      throw Failure(.usage, "standard output is a terminal (pipe it to vma-pack --events)")
     }
     if fleece != nil {
       Console.warn("--fleece is deprecated; use --tmpdir")
@@ -90,7 +90,8 @@ struct VMATap: Filter {
     }
     let configs = try ConfigFiles.read(config)
     guard configs.count <= StreamFormat.maximumConfigCount else {
-      throw Failure(.usage, "an archive holds at most \(StreamFormat.maximumConfigCount) configs")
+      throw Failure(
+        .usage, "at most \(StreamFormat.maximumConfigCount) configuration files are allowed")
     }
 
     // Before QEMU is told anything.
@@ -141,7 +142,7 @@ struct VMATap: Filter {
       Console.error(
         "\(count), \(ByteCount(total)) in \(run.clusterCount) clusters; "
           + "\(ByteCount(run.byteCount)) written, paused \(run.pauseCount) times, "
-          + "\(ByteCount(run.pressure.spilledBytes)) spilled, a guest write held for at most "
+          + "\(ByteCount(run.pressure.spilledBytes)) spilled, guest writes held for at most "
           + "\(Int((run.pressure.longestWait * 1000).rounded())) ms, "
           + Progress.current.rate(of: total))
     }

@@ -38,7 +38,8 @@ struct TarMembers {
   /// lines that name the members, and a plain member for each disk.
   private mutating func takeForRestore(_ header: ArchiveHeader, archive: String) throws {
     guard let config = header.config(named: "qemu-server.conf") else {
-      throw Failure(.usage, "\(archive): --layout pve needs a config qemu-server.conf")
+      throw Failure(
+        .usage, "\(archive): --layout pve requires the configuration file qemu-server.conf")
     }
     let server = try ServerConfig(config.data)
     var memberOfDevice: [String: String] = [:]
@@ -47,7 +48,8 @@ struct TarMembers {
         throw Failure(.badData, "\(archive): \(map.device) has two map lines")
       }
       guard header.devices.contains(where: { $0.name == Array(map.device.utf8) }) else {
-        throw Failure(.badData, "\(archive): a map line names \(map.device), which is not there")
+        throw Failure(
+          .badData, "\(archive): a map line names \(map.device), which is not in the archive")
       }
     }
     let content = server.content { map in

@@ -130,13 +130,13 @@ struct VMAToTar: Filter {
   private func checkOptions() throws {
     if layout == .pve {
       guard drive.isEmpty, prefix == nil else {
-        throw Failure(.usage, "--layout pve takes all drives and no prefix")
+        throw Failure(.usage, "--layout pve cannot be combined with --drive or --prefix")
       }
       guard format == nil || format == .gnutar else {
-        throw Failure(.usage, "--layout pve implies --format gnutar")
+        throw Failure(.usage, "--layout pve requires --format gnutar")
       }
     }
-    guard output != nil || !force else { throw Failure(.usage, "--force needs --output") }
+    guard output != nil || !force else { throw Failure(.usage, "--force requires --output") }
     if let prefix, prefix.isEmpty { throw Failure(.usage, "--prefix is empty") }
   }
 
@@ -150,7 +150,7 @@ struct VMAToTar: Filter {
   /// Checks that the format can hold all of it, before anything is written.
   private func checkFits(_ members: TarMembers, _ header: ArchiveHeader) throws {
     func refuse(_ what: String) -> Failure {
-      Failure(.usage, "\(what) does not fit in \(tarFormat.rawValue); pax and gnutar can hold it")
+      Failure(.usage, "\(what) does not fit in \(tarFormat.rawValue) (use --format pax or gnutar)")
     }
     if let limit = tarFormat.largestMember {
       for disk in members.disks where disk.device.size > limit {
@@ -172,8 +172,8 @@ struct VMAToTar: Filter {
         else { continue }
         throw Failure(
           .usage,
-          "\(ArchiveHeader.list([other, name])): differ only in how letters with accents are "
-            + "written, and become one file with some readers of pax (use --format gnutar)")
+          "\(ArchiveHeader.list([other, name])): the names differ only in Unicode normalization, "
+            + "and some pax readers create one file for both (use --format gnutar)")
       }
     }
     if let times = tarFormat.times, !times.contains(header.creationTime) {
@@ -204,7 +204,8 @@ struct VMAToTar: Filter {
 
   private func add(_ disk: OrderedDisk, _ name: [UInt8], to tar: TarWriter) throws {
     if let limit = tarFormat.largestMember, disk.size > limit {
-      throw Failure(.usage, "vmstate has \(disk.size) bytes; \(tarFormat.rawValue) cannot hold it")
+      throw Failure(
+        .usage, "vmstate, of \(disk.size) bytes, does not fit in \(tarFormat.rawValue)")
     }
     let map = isSparse(name) ? SparseMap(disk, limit: TarWriter.largestSparseMap).ranges : nil
     try tar.begin(name: name, size: disk.size, stored: map)

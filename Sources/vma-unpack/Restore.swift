@@ -55,7 +55,7 @@ final class Restore {
       throw Failure(
         failure.status,
         "\(failure.message); \(changed.joined(separator: ", ")) "
-          + "\(changed.count == 1 ? "is" : "are") half written")
+          + "\(changed.count == 1 ? "is" : "are") incomplete (partly written)")
     }
   }
 
@@ -66,11 +66,11 @@ final class Restore {
     for argument in options.map {
       let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty else {
-        throw Failure(.usage, "--map takes DRIVE=PATH, not '\(argument)'")
+        throw Failure(.usage, "--map: '\(argument)' is not DRIVE=PATH")
       }
       let device = try reader.header.requireDevice(named: String(parts[0]), in: input.name)
       guard devices.contains(device) else {
-        throw Failure(.usage, "--map: \(parts[0]) is not among the drives of --drive")
+        throw Failure(.usage, "--map: \(parts[0]) is not selected by --drive")
       }
       guard paths.updateValue(String(parts[1]), forKey: device.id) == nil else {
         throw Failure(.usage, "--map: \(parts[0]) is mapped twice")

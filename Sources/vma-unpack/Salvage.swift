@@ -69,7 +69,9 @@ extension Restore {
       let name = ArchiveHeader.list([device.name])
       let hasChanged = changed.contains(device.id)
       let state =
-        inPlace[device.id].map { "\($0) is \(hasChanged ? "half written" : "unchanged")" }
+        inPlace[device.id].map {
+          "\($0) is \(hasChanged ? "incomplete (partly written)" : "unchanged")"
+        }
         ?? "not restored"
       return ("\(name): \(state): \(failure.message)", failure)
     }
@@ -85,7 +87,7 @@ extension Restore {
       }
     }
     let details = losses + failed.map(\.message)
-    message += "; " + (details.isEmpty ? "no drive lost data" : details.joined(separator: ", "))
+    message += "; " + (details.isEmpty ? "no data is lost" : details.joined(separator: ", "))
     throw Failure(isDamaged ? .badData : failed[0].failure.status, message)
   }
 }

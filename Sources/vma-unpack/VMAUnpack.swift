@@ -99,16 +99,17 @@ struct VMAUnpack: Filter {
     func refuse(_ condition: Bool, _ message: String) throws {
       if condition { throw Failure(.usage, message) }
     }
-    try refuse(list && test, "--list and --test exclude each other")
-    try refuse(json && pve, "--json and --pve exclude each other")
-    try refuse((json || pve) && !list, "--json and --pve need --list")
-    try refuse(quick && !test, "--quick needs --test")
-    try refuse(targetIsZero && map.isEmpty, "--target-is-zero needs --map")
-    try refuse(lost != nil && !salvage, "--lost needs --salvage")
+    try refuse(list && test, "--list and --test cannot be combined")
+    try refuse(json && pve, "--json and --pve cannot be combined")
+    try refuse((json || pve) && !list, "--json and --pve require --list")
+    try refuse(quick && !test, "--quick requires --test")
+    try refuse(targetIsZero && map.isEmpty, "--target-is-zero requires --map")
+    try refuse(lost != nil && !salvage, "--lost requires --salvage")
     let writes =
       directory != nil || !drive.isEmpty || !map.isEmpty || force || noConfigs || salvage
     try refuse(
-      (list || test) && writes, "--list and --test write nothing and take no option for it")
+      (list || test) && writes,
+      "--list and --test cannot be combined with an option that selects or writes files")
   }
 
   private func runTest(_ input: Input, _ reader: ArchiveReader) throws {
@@ -133,7 +134,7 @@ struct VMAUnpack: Filter {
     if common.verbose {
       let size = devices.reduce(0) { $0 + census.length(of: $1) }
       Console.error(
-        "\(input.name): whole: \(devices.count) \(devices.count == 1 ? "drive" : "drives"), "
+        "\(input.name): complete: \(devices.count) \(devices.count == 1 ? "drive" : "drives"), "
           + "\(ByteCount(size)), \(extentCount) extents, \(Progress.current.rate(of: size))")
     }
   }

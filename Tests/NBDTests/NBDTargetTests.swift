@@ -106,7 +106,7 @@ struct NBDTargetTests {
       (["null", "0"], "too small"),
       (
         ["--filter=blocksize-policy", "file", "t.img", "blocksize-minimum=4096"],
-        "blocks of 4096 bytes"
+        "block size 4096 "
       ),
     ]
     for (number, (arguments, word)) in refused.enumerated() {
@@ -162,7 +162,7 @@ struct NBDTargetTests {
       dir, "eval", "get_size=echo 67108864", "pwrite=cat >/dev/null", "can_zero=echo none",
       "can_flush=exit 0", "flush=echo EIO torn >&2; exit 1")
     try dir.run(.unpack, "-C", "out", "-m", "scsi0=\(server.uri)", "a.vma")
-      .fails(74, .unpack, saying: server.uri, "half written")
+      .fails(74, .unpack, saying: server.uri, "partly written")
     #expect(!dir.exists("out"))
   }
 
@@ -182,7 +182,7 @@ struct NBDTargetTests {
     server.kill()
     usleep(100_000)
     running.send(bytes.suffix(bytes.count - bytes.count / 2))
-    running.finish(within: 20).fails(74, .unpack, saying: uri, "half written")
+    running.finish(within: 20).fails(74, .unpack, saying: uri, "partly written")
     #expect(!dir.exists("out"))
   }
 
@@ -192,7 +192,7 @@ struct NBDTargetTests {
     let bytes = try dir.read("a.vma")
     try dir.run(
       .unpack, "-C", "out", "-m", "scsi0=\(server.uri)", input: .pipe(Array(bytes.dropLast(4096)))
-    ).fails(65, .unpack, saying: server.uri, "half written")
+    ).fails(65, .unpack, saying: server.uri, "partly written")
     server.stop()
     // What was lost is left as it was.
     let salvaging = try Server.nbdkit(dir, "file", "t.img", name: "s2")

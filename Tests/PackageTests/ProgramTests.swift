@@ -64,7 +64,7 @@ struct ProgramTests {
         'mount -t tmpfs none /proc && exec "$0" --version' '\(Repository.program)'
       """)
     #expect(outcome.ending == .exit(1))
-    #expect(outcome.errors == "vma-tools: cannot read the command line: is /proc mounted?\n")
+    #expect(outcome.errors == "vma-tools: cannot read the command line (is /proc mounted?)\n")
   }
 
   @Test("by its own name it has help and a version, and nothing else")

@@ -60,8 +60,8 @@ struct QueueTests {
     let storage = MemoryStorage(slots: trouble == .limit ? 10 : 1000)
     let words: String
     switch trouble {
-    case .none: words = "nothing may be spilled (raise --spill-limit)"
-    case .limit: words = "is full with 640 KiB (raise --spill-limit)"
+    case .none: words = "the spill file is disabled (raise --spill-limit)"
+    case .limit: words = "is full: 640 KiB (raise --spill-limit)"
     case .full:
       words = "No space left on device (use --tmpdir)"
       storage.state.withLock {
@@ -71,7 +71,7 @@ struct QueueTests {
       words = "Input/output error (use --tmpdir)"
       storage.state.withLock { $0.failure = Failure(.inputOutput, "\(storage.name)", .ioError) }
     case .hanging:
-      words = "its disk does not keep up (use --tmpdir)"
+      words = "its disk is too slow (use --tmpdir)"
       storage.gate.close()
     }
     let harness = try QueueHarness(
@@ -150,7 +150,7 @@ struct QueueTests {
     #expect(try harness.bringAll(seed: 4).all)
     harness.queue.finish()
     harness.gate.open()
-    #expect(harness.waitForReader()?.message.hasSuffix("not hold what was written to it") == true)
+    #expect(harness.waitForReader()?.message.hasSuffix("differs from the data written") == true)
   }
 
   @Test("A5: a spill file that hangs does not keep the last cluster from a reader that reads")

@@ -135,7 +135,7 @@ struct FaultTests {
     try expect(
       "\(script)\nkill -\(number) $tap; wait $tap; echo $?; wait $reader", status: 128 + number)
     let stream = try machine.sh("tail -c 18 events").output
-    #expect(stream.hasSuffix("ended by signal \(number)"))
+    #expect(stream.hasSuffix("terminated by signal \(number)"))
   }
 
   @Test func `a signal while the end of the stream waits for its reader`() throws {
@@ -153,7 +153,7 @@ struct FaultTests {
       q job-cancel "{\\"id\\":\\"$job\\"}" > cancel; wait $tap; echo $?; wait $reader
       """, status: 74, pause: 0.05)
     let message = try String(contentsOfFile: machine.path + "/stderr", encoding: .utf8)
-    #expect(message.contains("cancelled in QEMU"))
+    #expect(message.contains("canceled in QEMU"))
   }
 
   @Test func `a disk cannot be read`() throws {
@@ -166,7 +166,7 @@ struct FaultTests {
       vma-tap --qmp vm.qmp -d a -d bad > events 2> stderr; echo $?
       """, status: 74)
     let message = try String(contentsOfFile: machine.path + "/stderr", encoding: .utf8)
-    #expect(message == "vma-tap: bad: QEMU's job has failed: Input/output error\n")
+    #expect(message == "vma-tap: bad: QEMU's job failed: Input/output error\n")
   }
 
   @Test func `the monitor is lost and comes back`() throws {
@@ -189,7 +189,7 @@ struct FaultTests {
     #expect(run.output.trimmed == "137")
     #expect(try machine.leftovers() != "[]")
     let next = try machine.sh("vma-tap --qmp vm.qmp > events")
-    #expect(next.status == 0 && next.errors.contains("killed run"), "\(next.errors)")
+    #expect(next.status == 0 && next.errors.contains("a killed vma-tap left"), "\(next.errors)")
     try machine.expectNothingLeft()
     let guest = try machine.withGuest(seed: 3) {
       let run = try machine.sh("vma-tap --qmp vm.qmp > events")

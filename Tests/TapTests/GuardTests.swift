@@ -211,7 +211,7 @@ struct GuardTests {
     }
     #expect(guest.errors == [] && guest.worst < 2, "\(guest)")
     try machine.expectNothingLeft()
-    #expect(try machine.sh("tail -c 22 events").output.hasSuffix("ended by signal \(number)"))
+    #expect(try machine.sh("tail -c 27 events").output.hasSuffix("terminated by signal \(number)"))
   }
 
   @Test(

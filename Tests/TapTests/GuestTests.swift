@@ -65,7 +65,7 @@ struct GuestTests {
         """)
     } else {
       let next = try machine.sh(mend)
-      #expect(next.status == 0 && next.errors.contains("killed run"), "\(next.errors)")
+      #expect(next.status == 0 && next.errors.contains("a killed vma-tap left"), "\(next.errors)")
       try machine.expectNothingLeft()
     }
     let stopped = machine.recordCount

@@ -30,9 +30,10 @@ struct MonitorTests {
       ("other", 4, "not a QMP monitor"), ("endless-greeting", 8, ""),
       ("backlog", 8, "other clients are waiting"), ("no-capabilities", 8, "qmp_capabilities"),
       ("mute", 35, "query-named-block-nodes within 30 seconds"),
-      ("undecodable", 4, "is not QMP"), ("brace", 4, "is not QMP"), ("wrong", 4, "not understood"),
+      ("undecodable", 4, "invalid QMP"), ("brace", 4, "invalid QMP"),
+      ("wrong", 4, "unexpected answer"),
       ("endless", 40, ""), ("flood", 35, "query-named-block-nodes within 30 seconds"),
-      ("deep", 10, "is not QMP"), ("close", 4, "closed the monitor"),
+      ("deep", 10, "invalid QMP"), ("close", 4, "closed the monitor"),
     ])
   func before(mode: String, seconds: Int, words: String) throws {
     let run = try machine.sh(
@@ -185,7 +186,8 @@ struct MonitorTests {
       vma-tap --qmp in.qmp > events; echo $?
       """, atMost: 40)
     #expect(run.output == "66\n66\n", "\(run.errors)")
-    #expect(run.errors.contains("has migrated") && run.errors.contains("waits for a migrating VM"))
+    #expect(
+      run.errors.contains("has migrated") && run.errors.contains("waits for an incoming migration"))
     try machine.expectNothingLeft()
   }
 }

@@ -52,7 +52,7 @@ struct SpillTests {
     #expect(guest.worst < 2, "\(guest)")
     #expect(try machine.check("events", seed: "1").ended)
     try machine.expectNothingLeft()
-    #expect(try message().contains(" MiB spilled, a guest write held for at most 0 ms"))
+    #expect(try message().contains(" MiB spilled, guest writes held for at most 0 ms"))
   }
 
   /// The guest sees no error and is held for no longer than the backup's patience.
@@ -82,14 +82,14 @@ struct SpillTests {
 
   @Test("A5: no spill file")
   func none() throws {
-    try expectFailure("--spill-limit 0", words: "nothing may be spilled (raise --spill-limit)")
+    try expectFailure("--spill-limit 0", words: "the spill file is disabled (raise --spill-limit)")
   }
 
   @Test("A5: a spill file that is full")
   func limit() throws {
     try expectFailure(
       "--spill-limit 2M",
-      words: "spill file in spill: is full with 2.00 MiB (raise --spill-limit)")
+      words: "spill file in spill: is full: 2.00 MiB (raise --spill-limit)")
   }
 
   @Test(
@@ -119,7 +119,7 @@ struct SpillTests {
   func blocks() throws {
     try expectFailure(
       "", fault: "pwrite:40+:delay=30000",
-      words: "spill file in spill: its disk does not keep up (use --tmpdir)")
+      words: "spill file in spill: its disk is too slow (use --tmpdir)")
   }
 
   @Test("A5: the last of a file system is left alone", requires(.mounts))

@@ -163,10 +163,10 @@ struct CircumstanceTests {
       "vma-pack -fo d.img d=d.img", "vma-pack -fo ./d.img d=- < d.img",
       "vma-pack -fo list.txt c=a.vma -c list.txt", "ln d.img e.img; vma-pack -fo e.img d.img",
     ] {
-      try dir.sh(command).fails(64, .pack, saying: "both output and input")
+      try dir.sh(command).fails(64, .pack, saying: "both an output and an input")
     }
     for command in ["vma-to-tar -fo a.vma a.vma", "vma-to-tar -fo a.vma < a.vma"] {
-      try dir.sh(command).fails(64, .toTar, saying: "both output and input")
+      try dir.sh(command).fails(64, .toTar, saying: "both an output and an input")
     }
     try dir.expect("d.img", holds: Sample.scsi)
     try dir.sh("vma-pack -o /dev/null d=d.img < /dev/null").succeeds()

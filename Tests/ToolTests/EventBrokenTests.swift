@@ -202,7 +202,7 @@ struct EventBrokenTests {
     if rest < diskSize - 512 { stream.old(1, at: rest, image[rest..<diskSize - 512]) }
     stream.state(2, Image.zeros(512))
     end(&stream)
-    try dir.refuse(stream.bytes, saying: "byte \(gap)\n")
+    try dir.refuse(stream.bytes, saying: "byte \(gap) was not sent\n")
   }
 
   @Test(arguments: [0, 65536])
@@ -214,7 +214,7 @@ struct EventBrokenTests {
     stream.finish(1)
     stream.end()
     try dir.refuse(
-      stream.bytes, saying: "vmstate is finished, but nothing was told of byte \(told)\n")
+      stream.bytes, saying: "vmstate is finished, but byte \(told) was not sent\n")
   }
 
   @Test(arguments: 0..<8)

@@ -48,7 +48,7 @@ struct PackRestorableTests {
     try dir.write("scsi0: x:y\n\(map)\n[snap]\n\(map)\n", to: "twice.conf")
     try pack("drive-scsi0=a.img", config: "twice.conf").fails(65, .pack, saying: "twice")
     try dir.write("scsi0: x:y\n[snap]\n#qmdump#map:scsi0\n", to: "bad.conf")
-    try pack("drive-scsi0=a.img", config: "bad.conf").fails(65, .pack, saying: "bad line")
+    try pack("drive-scsi0=a.img", config: "bad.conf").fails(65, .pack, saying: "invalid line")
   }
 
   @Test("B9: sections, lock, parent and unused disks are left out, as vzdump does")
@@ -141,7 +141,8 @@ struct PackRestorableTests {
     #expect(outcome.errors.hasPrefix("vma-pack: a.img: looks like \(format); packing the file"))
     // Of an odd size: the same word, and no advice to pad it.
     try dir.write(signature + [1], to: "odd.img")
-    try dir.run(.pack, "drive-scsi0=odd.img").fails(65, .pack, saying: "is it \(format)?")
+    try dir.run(.pack, "drive-scsi0=odd.img").fails(
+      65, .pack, saying: "looks like \(format): export")
   }
 
   @Test("B9: the footer of a fixed VHD is recognized, and a real disk is not taken for an image")

@@ -137,7 +137,7 @@ struct UnpackMapTests {
     let cut = Array(Sample.wholeBytes.dropLast(1))
     try dir.write(cut, to: "cut.vma")
     try dir.run(.unpack, "-C", "out", "-m", "scsi0=target", input: .pipe(cut))
-      .fails(65, .unpack, saying: "half", "target")
+      .fails(65, .unpack, saying: "partly written", "target")
     try dir.run(.unpack, "-C", "out", "-m", "scsi0=target", "cut.vma")
       .fails(65, .unpack)
     if dir.exists("out") { try dir.expectNames([], in: "out") }
