@@ -11,13 +11,13 @@ extension ArchiveHeader {
     self = try ArchiveReader(input.source, name: input.name).header
   }
 
-  /// The device a user means: an exact name wins, then `drive-` before it (`scsi0`).
+  /// The device that a user means: an exact name wins, then `drive-` before it (`scsi0`).
   package func device(named name: String) -> ArchiveHeader.Device? {
     devices.first { $0.name == Array(name.utf8) }
       ?? devices.first { $0.name == Array("drive-\(name)".utf8) }
   }
 
-  /// Names for a message, which must not become endless: 20 of them, and 80 bytes of each.
+  /// Names for a message of limited length: at most 20 of them, and 80 bytes of each.
   package static func list(_ names: [[UInt8]]) -> String {
     let shown = names.prefix(20).map { String(decoding: $0.prefix(80), as: UTF8.self) }
     let rest = names.count - shown.count
@@ -28,16 +28,16 @@ extension ArchiveHeader {
     configs.first { $0.name == Array(name.utf8) }
   }
 
-  /// The devices a user means; all of them where nothing is said.
+  /// The devices that a user means; all of them by default.
   ///
-  /// - Throws: status 66 for one that is not there.
+  /// - Throws: status 66 for one that does not exist.
   package func devices(named names: [String], in archive: String) throws -> [ArchiveHeader.Device] {
     guard !names.isEmpty else { return devices }
     let ids = try names.map { try requireDevice(named: $0, in: archive).id }
     return devices.filter { ids.contains($0.id) }
   }
 
-  /// - Throws: status 66 if it is not there.
+  /// - Throws: status 66 if it does not exist.
   package func requireDevice(named name: String, in archive: String) throws -> ArchiveHeader.Device
   {
     guard let device = device(named: name) else {

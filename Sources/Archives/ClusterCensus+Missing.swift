@@ -4,7 +4,7 @@ import System
 package import VMA
 
 extension ClusterCensus {
-  /// Checks that all clusters of some devices came.
+  /// Checks that all clusters of some devices have arrived.
   ///
   /// - Parameter archive: its name, for the message.
   /// - Throws: `Failure` 65.
@@ -13,7 +13,7 @@ extension ClusterCensus {
       try checkComplete(devices)
     } catch {
       let failure = Failure(archive, error)
-      // It tells of the first.
+      // The error names only the first device.
       throw failure.naming(devices.filter { !isComplete($0) }.dropFirst(), as: "also incomplete")
     }
   }
@@ -22,7 +22,7 @@ extension ClusterCensus {
     header.devices.filter { !isComplete($0) }
   }
 
-  /// Whether all clusters of a part of a disk came.
+  /// Whether all clusters of a part of a disk have arrived.
   package func has(_ window: Range<UInt64>, of device: ArchiveHeader.Device) -> Bool {
     let size = UInt64(VMAFormat.clusterSize)
     return window.isEmpty

@@ -6,7 +6,7 @@ package import VMA
 /// An extent of an archive, in memory.
 package final class Extent: @unchecked Sendable {
   package internal(set) var header = ExtentHeader()
-  /// The blocks, from the start of the buffer; after them there is room for one extent header.
+  /// The blocks, from the start of the buffer; after them there is space for one extent header.
   package let buffer: Buffer
 
   init() throws {

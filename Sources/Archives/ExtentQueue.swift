@@ -3,8 +3,8 @@
 import System
 package import VMA
 
-/// Extents between the thread that makes them and the one that writes them: a fixed number, so that
-/// making waits for writing.
+/// Extents between the thread that fills them and the one that writes them: a fixed number, so that
+/// filling waits for writing.
 package final class ExtentQueue: @unchecked Sendable {
   private var builder: ArchiveBuilder
   private let free: Channel<PackedExtent>
@@ -19,7 +19,7 @@ package final class ExtentQueue: @unchecked Sendable {
     free = try Channel((0..<count).map { _ in try PackedExtent() }, isStack: true)
   }
 
-  // MARK: The side that makes
+  // MARK: The filling side
 
   /// Runs `body`, which makes extents, on a thread of its own, and ends the queue with its result.
   /// The last extent is only handed over when all has gone well: without it, no reader takes the
@@ -41,14 +41,14 @@ package final class ExtentQueue: @unchecked Sendable {
   /// Clusters that the extent in the making has room for.
   package var room: Int { builder.room }
 
-  /// The extent in the making, with room for a cluster at least; waits until there is one.
+  /// The extent being filled, with space for at least one cluster; waits if necessary.
   package func extentWithRoom() throws -> PackedExtent {
     if builder.room == 0, let extent = builder.nextExtent() { try handOver(extent) }
     return try currentExtent()
   }
 
-  /// Whether there is room for a cluster without waiting, and a whole extent besides for what cannot
-  /// wait.
+  /// Whether there is space for a cluster without waiting, and an additional extent for urgent
+  /// data.
   package var hasRoomToSpare: Bool {
     free.count > (current != nil && room > 0 ? 0 : 1)
   }
@@ -98,7 +98,7 @@ package final class ExtentQueue: @unchecked Sendable {
     }
   }
 
-  // MARK: The side that writes
+  // MARK: The writing side
 
   /// The next extent to be written; nil after the last.
   package func next() throws -> PackedExtent? { try full.receive() }

@@ -4,16 +4,16 @@ import Compression
 import System
 import VMA
 
-/// Cuts a stream into extents. The header of an extent is read together with the blocks of the one
-/// before it, so that each extent takes one read of a file.
+/// Splits a stream into extents. The header of an extent is read together with the blocks of the
+/// previous one, so that each extent needs only one read.
 final class ExtentScanner: @unchecked Sendable {
   private let source: any ByteSource
   private let name: String
   private var parser: ArchiveParser
   private let headerBytes: Buffer
-  /// How many bytes of the next header are there; nil before the first read.
+  /// The number of bytes of the next header already read; nil before the first read.
   private var headerCount: Int?
-  /// What is read at once of blocks that nobody needs: it stays in the processor's cache.
+  /// The size of a read of unneeded blocks: it stays in the processor cache.
   private static let discardSize = 1 << 19
   private let keepsData: Bool
 
@@ -50,7 +50,7 @@ final class ExtentScanner: @unchecked Sendable {
     return true
   }
 
-  /// Reads bytes and forgets them, but for the last few, which are read with the next header.
+  /// Reads bytes and drops them, except the last few, which are read with the next header.
   ///
   /// - Returns: the bytes read, fewer than `size`.
   private func discard(_ size: Int, in buffer: Buffer) throws -> Int {

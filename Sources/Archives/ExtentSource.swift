@@ -2,13 +2,13 @@
 
 package import VMA
 
-/// Extents that come one after another: of a sound archive, or what is left of a damaged one.
+/// A sequence of extents: of an intact archive, or the rest of a damaged one.
 package protocol ExtentSource: AnyObject {
   var header: ArchiveHeader { get }
   /// Of all extents that `next` has returned.
   var census: ClusterCensus { get }
   /// The next extent; nil at the end.
   func next() throws -> Extent?
-  /// Gives an extent back, whose memory is used for one to come.
+  /// Returns an extent, whose memory is reused for another one.
   func recycle(_ extent: Extent)
 }

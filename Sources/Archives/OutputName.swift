@@ -4,12 +4,12 @@ import System
 package import SystemPackage
 package import VMA
 
-/// The file name that a member of an archive gets outside.
+/// The file name of a member outside the archive.
 package struct OutputName: Hashable, Sendable {
   package let bytes: [UInt8]
-  /// The most bytes that a file name can have.
+  /// The maximum length of a file name in bytes.
   package static let longest = 255
-  /// The name inside of the archive.
+  /// The name in the archive.
   private let member: [UInt8]
 
   private init(_ bytes: [UInt8], member: [UInt8]) {
@@ -29,12 +29,12 @@ package struct OutputName: Hashable, Sendable {
     self.init(config.name, member: config.name)
   }
 
-  /// A name that was put together elsewhere.
+  /// A name that was composed elsewhere.
   package init(memberName bytes: [UInt8]) {
     self.init(bytes, member: bytes)
   }
 
-  /// The name with something behind it.
+  /// The name with a suffix.
   package func appending(_ suffix: String) -> OutputName {
     OutputName(bytes + Array(suffix.utf8), member: member)
   }
@@ -48,11 +48,10 @@ package struct OutputName: Hashable, Sendable {
 
   package var text: String { String(decoding: bytes, as: UTF8.self) }
 
-  /// Checks that these names can be given to files in one directory, before any is.
+  /// Checks that these names can be given to files in one directory, before any file is created.
   ///
-  /// - Throws: status 65 for a member whose name is empty, `.` or `..`, makes a file name of more
-  ///   than 255 bytes, holds a slash, NUL or other control character, or makes one that is there
-  ///   already.
+  /// - Throws: status 65 for a member whose name is empty, `.` or `..`; whose file name is longer
+  ///   than 255 bytes, or a duplicate; or that contains a slash, NUL or other control character.
   package static func check(_ names: [OutputName], archive: String) throws {
     var seen: Set<[UInt8]> = []
     for name in names {

@@ -3,12 +3,12 @@
 package import System
 package import VMA
 
-/// An extent in the making, and then on its way out: its header, and clusters as they were read.
+/// An extent to be filled and then written: its header, and clusters as they were read.
 package final class PackedExtent: @unchecked Sendable {
   /// The header at the start, then clusters of 64 KiB.
   package let buffer: Buffer
   package private(set) var header = ExtentHeader()
-  /// What of the buffer belongs in the archive, header first.
+  /// The ranges of the buffer that belong in the archive, header first.
   package private(set) var ranges: [Range<Int>] = []
   private var used = VMAFormat.extentHeaderSize
 

@@ -4,7 +4,7 @@ import Compression
 package import Files
 import System
 
-/// The archive on its way out, compressed or not.
+/// The archive as it is written, compressed or not.
 package final class PackedStream {
   private let output: Output
   private let compressor: ZstdCompressor?
@@ -17,7 +17,7 @@ package final class PackedStream {
     }
   }
 
-  /// Bytes that went out.
+  /// The number of bytes written.
   package var byteCount: UInt64 { compressor?.byteCount ?? written }
 
   package func write(header: [UInt8]) throws {

@@ -11,7 +11,7 @@ package enum RestoreMap {
   /// - Parameters:
   ///   - content: of the `qemu-server.conf`.
   ///   - devices: of the archive.
-  ///   - warn: is called with what restores, but not as one may expect.
+  ///   - warn: is called if the restored VM may differ from what the user expects.
   /// - Throws: status 65 for what could not be restored.
   package static func complete(
     _ content: [UInt8], for devices: [ArchiveHeader.Device], warn: (String) -> Void = { _ in }
@@ -80,8 +80,8 @@ package enum RestoreMap {
     return disk == "tpmstate0-backup" ? "tpmstate0" : disk
   }
 
-  /// What is wrong with the name of an archive for `qmrestore`, which reads the kind and the
-  /// compression of an archive from it alone; nil if nothing is.
+  /// Why the name of an archive does not suit `qmrestore`, which determines type and compression of
+  /// an archive only from its name; nil if it does.
   ///
   /// - Parameter isCompressed: whether the archive is compressed with zstd.
   package static func fault(ofName name: String, isCompressed: Bool) -> String? {

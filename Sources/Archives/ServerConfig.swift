@@ -2,12 +2,12 @@
 
 package import System
 
-/// A `qemu-server.conf`, as far as restoring with `qmrestore` depends on it: the lines that tie
+/// A `qemu-server.conf`, as far as restoring with `qmrestore` depends on it: the lines that connect
 /// disks of the machine to devices of the archive, as vma(5) describes them.
 ///
-/// What a backup made by that system does not have is left out: sections, which describe
-/// snapshots and pending changes, and the settings `lock`, `parent` and `unused<N>`. All other
-/// lines stay as they are, whatever their bytes.
+/// A backup made by Proxmox VE lacks some settings, so they are omitted: sections, which describe
+/// snapshots and pending changes, and `lock`, `parent` and `unused<N>`. All other lines remain
+/// unchanged, whatever their bytes.
 package struct ServerConfig {
   package static let name: [UInt8] = Array("qemu-server.conf".utf8)
 
@@ -59,7 +59,7 @@ package struct ServerConfig {
     if lines.last?.isEmpty == true { lines.removeLast() }
     for line in lines {
       if line.starts(with: MapLine.mark) {
-        // qmrestore reads these lines wherever they are, behind a section too.
+        // qmrestore reads these lines anywhere, even after a section header.
         guard let map = MapLine(line) else {
           throw Self.refusal("invalid line '\(String(decoding: line, as: UTF8.self))'")
         }
@@ -76,12 +76,12 @@ package struct ServerConfig {
     return key == "lock" || key == "parent" || isNumbered(key, "unused")
   }
 
-  /// What stands before the colon of a setting.
+  /// The key of a setting, before the colon.
   private static func key(of line: ArraySlice<UInt8>) -> String? {
     line.firstIndex(of: UInt8(ascii: ":")).map { String(decoding: line[..<$0], as: UTF8.self) }
   }
 
-  /// Whether a key is this word and a number.
+  /// Whether a key is this word with a number.
   private static func isNumbered(_ key: String, _ word: String) -> Bool {
     key.hasPrefix(word) && key.utf8.count > word.utf8.count
       && key.utf8.dropFirst(word.utf8.count).allSatisfy { (48...57).contains($0) }
@@ -99,7 +99,7 @@ package struct ServerConfig {
     lines.append(.map(map))
   }
 
-  /// All that such a machine can have.
+  /// All disks that such a machine can have.
   private static let diskNames = Set(
     [("ide", 3), ("sata", 5), ("scsi", 30), ("virtio", 15), ("efidisk", 0), ("tpmstate", 0)]
       .flatMap { bus, last in (0...last).map { "\(bus)\($0)" } })
@@ -124,9 +124,9 @@ package struct ServerConfig {
     }
   }
 
-  /// The whole file.
+  /// The entire file.
   ///
-  /// - Parameter rewrite: gives what stands in the place of a map line.
+  /// - Parameter rewrite: returns the replacement of a map line.
   package func content(rewrite: ((MapLine) -> String)? = nil) -> [UInt8] {
     var content: [UInt8] = []
     for line in lines {

@@ -7,8 +7,8 @@ package import VMA
 
 /// The configuration files of `-c [NAME=]FILE`.
 package enum ConfigFiles {
-  /// - Throws: status 64 for two of one name, 65 for one that is too long, 66 for one that cannot
-  ///   be opened.
+  /// - Throws: status 64 for duplicate names, 65 for a file that is too long, 66 for one that
+  ///   cannot be opened.
   package static func read(_ arguments: [String]) throws -> [ArchiveHeader.Config] {
     var configs: [ArchiveHeader.Config] = []
     for argument in arguments {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 extension String {
-  /// Text that was not written by us, made safe for a terminal: control characters, marks that
-  /// turn the direction of writing, and bytes that are no UTF-8 appear as `\xNN`.
+  /// Text from elsewhere, made safe for a terminal: control characters, marks that change the
+  /// direction of writing, and bytes that are not UTF-8 appear as `\xNN`.
   ///
-  /// - Parameter keepingLines: leaves newlines and tabs as they are.
+  /// - Parameter keepingLines: keeps newlines and tabs.
   package init(printable bytes: some Collection<UInt8>, keepingLines: Bool = false) {
     let bytes = Array(bytes)
     var text = ""
@@ -39,13 +39,13 @@ extension String {
 }
 
 extension String {
-  /// The same, shortened in its middle if need be: a message has its tool and file at its start, and
-  /// its reason at its end.
+  /// The same, shortened in its middle if necessary: a message has its tool and file at its start,
+  /// and its reason at its end.
   ///
-  /// - Parameter count: bytes that the text may have.
+  /// - Parameter count: the maximum length in bytes.
   init(printable bytes: some BidirectionalCollection<UInt8>, atMost count: Int) {
     let bytes = Array(bytes)
-    // Printable text is never shorter than its bytes, so that only their ends can remain.
+    // Printable text is never shorter than its bytes, so only the start and end can remain.
     let isLong = bytes.count > 2 * count
     let text = String(printable: isLong ? bytes.prefix(count) + bytes.suffix(count) : bytes[...])
     let shown = Array(text.utf8)
@@ -66,7 +66,7 @@ extension String {
 }
 
 extension Unicode.Scalar {
-  /// Whether it is no control character, and no mark that turns the direction of writing.
+  /// Whether it is neither a control character nor a mark that changes the direction of writing.
   package var isHarmless: Bool {
     switch value {
     case 0..<0x20, 0x7f..<0xa0: false

@@ -2,11 +2,11 @@
 
 package import System
 
-/// Something that bytes are read from, front to back.
+/// A source of bytes that is read sequentially.
 package protocol ByteSource: AnyObject, Sendable {
   /// Reads some bytes, at most `range.count`; 0 at the end.
   ///
-  /// - Throws: `Failure` 74 where reading fails, 65 where what is read is damaged.
+  /// - Throws: `Failure` 74 if reading fails, 65 if the data is damaged.
   func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int
 }
 

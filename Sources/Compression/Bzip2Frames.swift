@@ -3,16 +3,16 @@
 import CBzip2
 import System
 
-/// Streams of bzip2; each of their blocks has a checksum, and all together have one.
+/// Streams of bzip2; each block has a checksum, and so has the stream.
 @safe final class Bzip2Frames: FrameDecoder {
   let format = "bzip2"
   let magics: [[UInt8]] = [Array("BZh".utf8)]
   let isOpen = false
 
-  // libbz2 keeps a pointer to the stream itself, so that it must not move.
+  // libbz2 keeps a pointer to the stream, so the stream must not move.
   private let stream = UnsafeMutablePointer<bz_stream>.allocate(capacity: 1)
   private var isOpened = false
-  /// What a block, or the end, starts with.
+  /// The magic of a block, or of the end.
   private static let parts: [[UInt8]] = [
     [0x31, 0x41, 0x59, 0x26, 0x53, 0x59], [0x17, 0x72, 0x45, 0x38, 0x50, 0x90],
   ]

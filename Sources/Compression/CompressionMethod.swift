@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The methods of compression that are known, each by the first bytes of its files.
+/// The supported compression methods, recognized by the first bytes of a file.
 enum CompressionMethod {
   case zstd, gzip, xz, bzip2, lz4, lzop
 
-  /// - Parameter magic: the first bytes of a file, 9 or more if it has so many.
+  /// - Parameter magic: the first bytes of a file, at least 9 if it has that many.
   init?(magic: [UInt8]) {
     let known: [([UInt8], CompressionMethod)] = [
       ([0x28, 0xb5, 0x2f, 0xfd], .zstd),

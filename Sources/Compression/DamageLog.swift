@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What a decompressor knows about the bytes that it has delivered, where it goes on behind damage
+/// What a decompressor knows about the bytes it delivered, if it continues after damage
 /// (`--salvage`).
 ///
-/// Positions count the bytes delivered. They are judged in order, a frame at a time: a frame is
-/// proven only by what stands at its end.
+/// Positions count delivered bytes. They are judged in order, a frame at a time, because only the
+/// end of a frame proves it.
 package final class DamageLog: @unchecked Sendable {
   package enum Verdict: Sendable {
-    /// Proven by a checksum, or read without any fault where the format has none.
+    /// Proven by a checksum, or read without a fault if the format has none.
     case sound
     /// Delivered, but the frame is damaged.
     case doubtful
-    /// Made up: the place is kept, the data is gone.
+    /// Filler: its position is kept, but its data is lost.
     case filler
     /// The frame has not ended yet.
     case open
@@ -22,16 +22,16 @@ package final class DamageLog: @unchecked Sendable {
     var isFiller: Bool
   }
 
-  /// Bytes delivered, and how many of them are judged.
+  /// The number of bytes delivered, and how many of them are judged.
   package private(set) var delivered: UInt64 = 0
   private var judged: UInt64 = 0
-  /// What is not sound, ascending; parts that nobody asks about any more are dropped.
+  /// Ranges that are not intact, ascending; ranges that are no longer needed are dropped.
   private var parts: [Part] = []
-  /// Places at which an unknown number of bytes is missing, ascending.
+  /// Positions where an unknown number of bytes is missing, ascending.
   private var gaps: [UInt64] = []
-  /// Places at which something was wrong.
+  /// The number of faults.
   package private(set) var faultCount = 0
-  /// The first of them, in words.
+  /// The text of the first fault.
   package private(set) var firstFault: String?
 
   package init() {}
@@ -43,9 +43,9 @@ package final class DamageLog: @unchecked Sendable {
 
   package func deliver(_ count: Int) { delivered += UInt64(count) }
 
-  /// Judges all that was delivered since the last time.
+  /// Judges all bytes delivered since the last call.
   ///
-  /// - Parameter filler: the last bytes of it, which are made up.
+  /// - Parameter filler: the number of filler bytes at the end.
   package func judge(isSound: Bool, filler: UInt64 = 0) {
     let middle = delivered - min(filler, delivered - judged)
     if !isSound { append(judged..<middle, isFiller: false) }
@@ -67,7 +67,7 @@ package final class DamageLog: @unchecked Sendable {
     }
   }
 
-  /// What is known about some bytes; the worst of it.
+  /// The worst state of any byte in a range.
   package func verdict(on range: Range<UInt64>) -> Verdict {
     var isDoubtful = false
     for part in parts {
@@ -79,18 +79,18 @@ package final class DamageLog: @unchecked Sendable {
     return isDoubtful ? .doubtful : range.upperBound > judged ? .open : .sound
   }
 
-  /// The first place within a range at which bytes are missing.
+  /// The first position in a range where bytes are missing.
   package func gap(in range: Range<UInt64>) -> UInt64? {
     gaps.first { $0 > range.lowerBound && $0 < range.upperBound }
   }
 
-  /// The verdict on the frame that was open at `place`; nil while it still is.
+  /// The result for the frame that was open at `place`; nil while it is still open.
   package func isSound(at place: UInt64) -> Bool? {
     guard place < judged else { return nil }
     return verdict(on: place..<place + 1) == .sound
   }
 
-  /// Nobody will ask about bytes before this any more.
+  /// Bytes before this are no longer needed.
   package func forget(before place: UInt64) {
     if let first = parts.first, first.range.upperBound <= place {
       parts.removeFirst(parts.prefix { $0.range.upperBound <= place }.count)

@@ -2,12 +2,12 @@
 
 import System
 
-/// How a decompressor is limited, in one place for all methods.
+/// The memory limit of decompressors, the same for all methods.
 enum DecompressionLimit {
-  /// The largest window, dictionary or block, in bytes: what `zstd -d` accepts without being asked.
+  /// The maximum window, dictionary or block, in bytes: what `zstd -d` accepts by default.
   static let window: UInt64 = 128 << 20
 
-  /// - Throws: what a frame asks for, where that is too much. Called before memory is allocated.
+  /// - Throws: an error if a frame requires too much. Call it before memory is allocated.
   static func check(_ size: UInt64, for what: String) throws(FrameFault) {
     if size > window {
       throw FrameFault(

@@ -2,7 +2,7 @@
 
 import System
 
-/// Decompression from memory to memory, for tests and fuzzers: the decoders as the tools use them.
+/// Decompression in memory, for tests and fuzzers, with the same decoders as the tools.
 package enum Decompressor {
   private final class MemorySource: ByteSource, @unchecked Sendable {
     private let bytes: [UInt8]
@@ -18,13 +18,13 @@ package enum Decompressor {
     }
   }
 
-  /// Decompresses bytes, whose method is recognised by their start.
+  /// Decompresses bytes; their start determines the method.
   ///
   /// - Parameters:
-  ///   - limit: the most bytes that are wanted.
-  ///   - pieceSize: the most bytes that are asked for at once.
-  ///   - log: of what is wrong, which is read on behind then; nil where the first fault is thrown.
-  /// - Returns: the data; nil where `bytes` are not compressed.
+  ///   - limit: the maximum size of the result.
+  ///   - pieceSize: the maximum size of a read.
+  ///   - log: records faults, and reading continues after them; nil to throw the first fault.
+  /// - Returns: the data; nil if `bytes` are not compressed.
   package static func decompress(
     _ bytes: [UInt8], limit: Int, pieceSize: Int = 1 << 16, log: DamageLog? = nil
   ) throws -> [UInt8]? {

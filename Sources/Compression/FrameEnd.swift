@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 enum FrameEnd {
-  /// All of the frame was decoded, and its checksum, if it has one, is right.
+  /// The entire frame was decoded, and its checksum, if any, is correct.
   case sound
-  /// The frame is damaged but has ended; the last `filler` bytes of it are made up.
+  /// The frame is damaged but has ended; its last `filler` bytes are filler.
   case damaged(String, filler: UInt64 = 0)
-  /// The frame is damaged, and where it ends is not known.
+  /// The frame is damaged, and its end is unknown.
   case broken(String)
 }

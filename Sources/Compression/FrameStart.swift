@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What starts at a place of the input.
+/// What starts at a position of the input.
 enum FrameStart {
-  /// A frame; its header has so many bytes.
+  /// A frame with a header of this many bytes.
   case frame(header: Int)
-  /// Bytes that belong to the format and hold no data.
+  /// Bytes that belong to the format and contain no data.
   case passed(UInt64)
-  /// So many bytes are needed to tell.
+  /// This many bytes are needed to decide.
   case needs(Int)
   /// Nothing that belongs to the format.
   case nothing

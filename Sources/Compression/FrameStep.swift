@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What one call has done.
+/// The result of one call.
 struct FrameStep {
   var consumed = 0
   var produced = 0
-  /// So many bytes of input are needed to go on; 0 where any will do.
+  /// Bytes of input needed to continue; 0 if any number is sufficient.
   var wanted = 0
   var end: FrameEnd?
 }

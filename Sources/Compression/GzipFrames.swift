@@ -9,14 +9,14 @@ import System
   let magics: [[UInt8]] = [[0x1f, 0x8b, 0x08]]
   let isOpen = false
 
-  // zlib keeps a pointer to the stream itself, so that it must not move.
+  // zlib keeps a pointer to the stream, so the stream must not move.
   private let stream = UnsafeMutablePointer<z_stream>.allocate(capacity: 1)
-  /// What follows a wrong checksum: the length of the member.
+  /// The length of the member, which follows the checksum even if that is wrong.
   private var trailer: UInt64 = 0
 
   init() throws {
     unsafe stream.initialize(to: z_stream())
-    // 15: the largest window; 16: gzip and nothing else.
+    // 15: the largest window; 16: only gzip.
     let code = unsafe inflateInit2_(
       stream, 15 + 16, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
     guard code == Z_OK else { throw Failure(.general, "zlib: out of memory") }
@@ -62,7 +62,7 @@ import System
     case Z_STREAM_END: step.end = .sound
     default:
       let reason = unsafe stream.pointee.msg.map { unsafe String(cString: $0) } ?? "error \(code)"
-      // By these words alone zlib tells that all data has come out.
+      // Only these messages of zlib show that all data was delivered.
       switch reason {
       case "incorrect data check":
         trailer = 4

@@ -3,8 +3,8 @@
 import CLZ4
 import System
 
-/// Frames of lz4, a block at a time: so all blocks before a damaged one are delivered. Of the legacy
-/// format, which `lz4 -l` writes, each block is a frame.
+/// Frames of lz4, a block at a time, so that all blocks before a damaged one are delivered. In the
+/// legacy format, which `lz4 -l` writes, each block is a frame.
 @safe final class LZ4Frames: FrameDecoder {
   let format = "lz4"
   let magics: [[UInt8]] = [[0x04, 0x22, 0x4d, 0x18], [0x02, 0x21, 0x4c, 0x18]]
@@ -17,7 +17,7 @@ import System
   private var hasBlockChecksum = false
   private var hasChecksum = false
   private var isLegacy = false
-  /// A block of the legacy format, decoded, and what of it was not delivered yet.
+  /// A decoded block of the legacy format, and the part of it that was not delivered yet.
   private var block: Buffer?
   private var undelivered = 0..<0
   private static let legacyBlockSize = 8 << 20
@@ -39,7 +39,7 @@ import System
     unsafe LZ4F_freeDecompressionContext(context)
   }
 
-  /// The largest size that a block of the legacy format can have.
+  /// The maximum size of a block in the legacy format.
   private static let largestLegacyBlock = UInt64(legacyBlockSize + legacyBlockSize / 255 + 16)
 
   func begin(_ bytes: Span<UInt8>, isSearching: Bool) throws(FrameFault) -> FrameStart {
@@ -55,8 +55,8 @@ import System
       return .passed(8 + bytes.littleEndian(4..<8))
     }
     guard magic == 0x184d_2204 else {
-      // The legacy format has no end mark, so that anything behind it could be a block; `lz4 -l`
-      // writes none without data.
+      // The legacy format has no end mark, so anything after it could be a block; `lz4 -l` writes
+      // none without data.
       guard isLegacy, !isSearching, (1...Self.largestLegacyBlock).contains(magic) else {
         return .nothing
       }

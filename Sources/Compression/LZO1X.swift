@@ -5,9 +5,9 @@ import System
 /// Decodes LZO1X, as the documentation of the Linux kernel describes the stream
 /// (Documentation/staging/lzo.rst, version 0).
 ///
-/// A stream is instructions. Each copies bytes that were decoded before, or literals that follow,
-/// and most of them end in up to three more literals. What the smallest opcodes mean depends on how
-/// many literals the instruction before has copied: none, one to three, or more.
+/// A stream consists of instructions. Each copies bytes that were decoded before, or literals that
+/// follow, and most of them end with up to three more literals. The meaning of the smallest opcodes
+/// depends on how many literals the previous instruction copied: none, one to three, or more.
 enum LZO1X {
   enum Fault: Error, Equatable, CustomStringConvertible {
     case inputEnds, outputOverflow, distance, inputLeft, outputMissing
@@ -26,10 +26,10 @@ enum LZO1X {
   /// Decodes one block.
   ///
   /// - Parameters:
-  ///   - input: the block; bytes after `inputCount` are never used, but let it be read in words.
+  ///   - input: the block; bytes after `inputCount` are never used, but allow reading in words.
   ///   - output: receives the data; the bytes after `outputCount` may be overwritten.
-  ///   - outputCount: the bytes that the block must decode to.
-  /// - Returns: the bytes that were decoded before the fault, which is nil for a sound block.
+  ///   - outputCount: the expected size of the decoded block.
+  /// - Returns: the number of bytes decoded before the fault, which is nil for an intact block.
   static func decode(
     _ input: RawSpan, count inputCount: Int, into output: inout MutableRawSpan,
     count outputCount: Int
@@ -60,7 +60,7 @@ private struct Decoder {
   mutating func run(
     _ input: RawSpan, _ output: inout MutableRawSpan
   ) throws(LZO1X.Fault) {
-    /// The literals that the last instruction has copied; 4 stands for any more.
+    /// The literals that the last instruction copied; 4 means any larger number.
     var state = 0
     let first = try peek(input)
     if first > 17 {
@@ -132,8 +132,8 @@ private struct Decoder {
     return low | Int(try nextByte(input)) << 8
   }
 
-  /// A count that does not fit in the bits of its opcode goes on in bytes: zeros for 255 each, and
-  /// one for the rest.
+  /// A count that does not fit in the bits of its opcode continues in bytes: a zero for each 255,
+  /// and one byte for the rest.
   @inline(__always)
   private mutating func count(
     _ bits: Int, largest: Int, _ input: RawSpan

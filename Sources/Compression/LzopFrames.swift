@@ -3,14 +3,14 @@
 import CZlib
 import System
 
-/// Blocks of lzop members, each of which can be decoded by itself.
+/// Blocks of lzop members, which can be decoded independently.
 ///
-/// All integers are big-endian. A member is a magic, a header with a checksum, and blocks; a block is
-/// its size, its compressed size, the checksums that the flags ask for, and its data; a size of 0
-/// ends the member.
+/// All integers are big-endian. A member is a magic, a header with a checksum, and blocks. A block
+/// is its size, its compressed size, the checksums that the flags require, and its data; a size of
+/// 0 ends the member.
 @safe final class LzopFrames: FrameDecoder {
   let format = "lzop"
-  /// Whether a member has begun whose end was not read.
+  /// Whether a member has begun whose end was not read yet.
   private(set) var isOpen = false
   private static let magic: [UInt8] = [0x89, 0x4c, 0x5a, 0x4f, 0x00, 0x0d, 0x0a, 0x1a, 0x0a]
 
@@ -23,7 +23,7 @@ import System
     static let compressedCRC = Flags(rawValue: 0x200)
     static let filter = Flags(rawValue: 0x800)
     static let headerCRC = Flags(rawValue: 0x1000)
-    /// 14 flags, and what the system and the character set of the writer were.
+    /// 14 flags, and the system and the character set of the program that wrote the file.
     static let known = Flags(rawValue: 0xfff0_3fff)
   }
 
@@ -39,13 +39,13 @@ import System
   /// The distance of the bytes whose differences are stored; 0 for plain data.
   private var filter = 0
   private var block = Block(size: 0, compressedSize: 0, header: 0)
-  /// A block that was decoded, where the caller had no room for it, and what is left of it.
+  /// The rest of a decoded block for which the caller had no space.
   private var decoded: Buffer?
   private var undelivered = 0..<0
   private var end: FrameEnd?
   /// Room behind a block, for words.
   private static let slack = 16
-  /// The size of all blocks of a file but its last.
+  /// The size of all blocks of a file except its last.
   private var usualSize: Int?
 
   var magics: [[UInt8]] {
@@ -140,7 +140,7 @@ import System
     return .frame(header: block.header)
   }
 
-  /// Whether a block, a member or nothing at all can start there.
+  /// Whether a block, a member or nothing can start here.
   private func isPlausible(_ bytes: Span<UInt8>) -> Bool {
     guard bytes.count >= 8 else { return true }
     let (size, compressedSize) = (bytes.bigEndian(0..<4), bytes.bigEndian(4..<8))
@@ -182,7 +182,7 @@ import System
     return step
   }
 
-  /// Decodes all of the block.
+  /// Decodes the entire block.
   private func decode(
     _ input: Buffer, _ range: Range<Int>, into output: Buffer, at start: Int
   ) -> FrameEnd {
@@ -221,7 +221,7 @@ import System
       if found != checksum.value, fault == nil { fault = "the checksum of a block is wrong" }
     }
     guard let fault else { return .sound }
-    // Whether the sizes can be believed shows in what follows.
+    // The following data shows whether the sizes can be trusted.
     let next = compressed.upperBound..<min(compressed.upperBound + 8, range.upperBound)
     guard input.withBytes(next, isPlausible) else { return .broken(fault) }
     return .damaged(fault, filler: UInt64(block.size - count))

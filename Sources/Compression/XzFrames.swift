@@ -4,31 +4,31 @@ import CLzma
 import Glibc
 import System
 
-/// Blocks of xz streams. They are decoded one by one, so that each says how large its dictionary is
-/// before that is allocated, and so that a damaged one leaves the others.
+/// Blocks of xz streams. They are decoded one by one: each states the size of its dictionary before
+/// that is allocated, and a damaged one does not affect the others.
 @safe final class XzFrames: FrameDecoder {
   let format = "xz"
   let magics: [[UInt8]] = [[0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]]
-  /// Whether a stream has begun whose end was not read.
+  /// Whether a stream has begun whose end was not read yet.
   private(set) var isOpen = false
 
-  // liblzma keeps pointers to these, so that they must not move.
+  // liblzma keeps pointers to these, so they must not move.
   private let stream = UnsafeMutablePointer<lzma_stream>.allocate(capacity: 1)
   private let block = UnsafeMutablePointer<lzma_block>.allocate(capacity: 1)
   private let filters = UnsafeMutablePointer<lzma_filter>.allocate(
     capacity: Int(LZMA_FILTERS_MAX) + 1)
   private var streamFlags = lzma_stream_flags()
-  /// Compares the index at the end of a stream with the blocks that were there.
+  /// Compares the index at the end of a stream with the blocks before it.
   private var indexHash: OpaquePointer?
   private var part = Part.block
   private var hasStream = false
-  /// The sizes that the header of the block gives, if it does: data, and all of the block.
+  /// The sizes that the block header states, if any: of the data, and of the entire block.
   private var declaredSize: UInt64?
   private var declaredTotal: UInt64?
 
   private enum Part {
     case block, index, footer
-    /// The rest of a damaged block, whose header gives its sizes.
+    /// The rest of a damaged block whose header states its sizes.
     case skipping(input: UInt64, output: UInt64, filler: UInt64)
   }
 
@@ -48,7 +48,7 @@ import System
   func begin(_ bytes: Span<UInt8>, isSearching: Bool) throws(FrameFault) -> FrameStart {
     if isOpen, !isSearching { return try beginPart(bytes) }
     if hasStream, !isSearching, bytes[0] == 0 {
-      // Between streams, and behind the last one, there may be zeros, four at a time.
+      // Between streams, and after the last one, there may be zeros, four at a time.
       guard bytes.count >= 4 else { return .needs(4) }
       return bytes.littleEndian(0..<4) == 0 ? .passed(4) : .nothing
     }
@@ -89,7 +89,7 @@ import System
       let opened = unsafe lzma_block_decoder(stream, block)
       guard opened == LZMA_OK else { throw FrameFault(Self.reason(opened)) }
     } catch {
-      // Without its header, the end of the block cannot be found, nor can the next one.
+      // Without its header, the end of the block cannot be found, and neither can the next one.
       isOpen = false
       throw error
     }
@@ -163,7 +163,7 @@ import System
       if compressed <= UInt64(Int64.max), check > 0,
         input == (compressed + 3) & ~3 + check, countBlock()
       {
-        // All of it was read: only the checksum is wrong.
+        // The entire block was read: only the checksum is wrong.
         step.end = .damaged("the checksum of a block is wrong")
       } else if let declaredTotal, let declaredSize, input <= declaredTotal, output <= declaredSize
       {
@@ -179,7 +179,7 @@ import System
     return step
   }
 
-  /// Takes the block into what the index must say.
+  /// Adds the block to the expected content of the index.
   private func countBlock() -> Bool {
     unsafe lzma_index_hash_append(
       indexHash, lzma_block_unpadded_size(block), block.pointee.uncompressed_size) == LZMA_OK
@@ -191,7 +191,7 @@ import System
   ) -> FrameStep {
     var step = FrameStep()
     step.consumed = Int(min(rest, UInt64(range.count)))
-    // Only what is there is replaced: data of an input that ends before is not made up.
+    // Only existing data is replaced: if the input ends before, there is no filler.
     let isThere = rest == UInt64(step.consumed)
     step.produced = isThere ? Int(min(missing, UInt64(target.count))) : 0
     output.fillWithZeros(target.lowerBound..<target.lowerBound + step.produced)

@@ -6,8 +6,8 @@ import SystemPackage
 
 /// One zstd frame with a checksum, compressed by worker threads and written to a descriptor.
 ///
-/// The frame's bytes depend on the data, the level and where `flush` was called, not on the number
-/// of threads: libzstd's result is the same for any number of workers, but not for none.
+/// The frame's bytes depend on the data, the level and the calls of `flush`, not on the number of
+/// threads: libzstd's result is the same for any number of workers, but not for none.
 @safe package final class ZstdCompressor: @unchecked Sendable {
   private let context: OpaquePointer
   private let output: Descriptor
@@ -15,11 +15,11 @@ import SystemPackage
   /// Bytes of the frame that were written.
   package private(set) var byteCount: UInt64 = 0
 
-  /// The levels that `--level` takes.
+  /// The levels that `--level` accepts.
   package static let levels = 1...Int(ZSTD_maxCLevel())
 
   /// - Parameters:
-  ///   - level: of `levels`.
+  ///   - level: a level in `levels`.
   ///   - threads: at least 1.
   package init(level: Int, threads: Int, output: Descriptor) throws {
     buffer = try Buffer(capacity: 1 << 20)
@@ -53,7 +53,7 @@ import SystemPackage
     try compress(input, range, ZSTD_e_continue)
   }
 
-  /// Writes all that was given so far in a form that can be read at once.
+  /// Writes all data so far in a form that a reader can decode immediately.
   package func flush() throws {
     try compress(buffer, 0..<0, ZSTD_e_flush)
   }
@@ -68,7 +68,7 @@ import SystemPackage
   ) throws {
     var consumed = 0
     while true {
-      // What is left inside the compressor, as it reports it; 0 when the directive is carried out.
+      // What remains inside the compressor, as it reports; 0 when the directive is complete.
       let (rest, produced) = try unsafe input.withPointer(range) { source in
         try unsafe buffer.withPointer(0..<buffer.capacity) { target in
           var inBuffer = unsafe ZSTD_inBuffer(

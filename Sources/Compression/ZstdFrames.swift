@@ -3,7 +3,8 @@
 import CZstd
 import System
 
-/// Frames of zstd (RFC 8878), a block at a time: so all blocks before a damaged one are delivered.
+/// Frames of zstd (RFC 8878), a block at a time, so that all blocks before a damaged one are
+/// delivered.
 @safe final class ZstdFrames: FrameDecoder {
   let format = "zstd"
   let magics: [[UInt8]] = [[0x28, 0xb5, 0x2f, 0xfd]]
@@ -31,8 +32,8 @@ import System
     unsafe ZSTD_freeDCtx(context)
   }
 
-  /// Reads the frame header by RFC 8878, section 3.1.1.1: libzstd names no size where it refuses a
-  /// window.
+  /// Reads the frame header by RFC 8878, section 3.1.1.1: libzstd does not report the size of a
+  /// window that it refuses.
   func begin(_ bytes: Span<UInt8>, isSearching: Bool) throws(FrameFault) -> FrameStart {
     guard bytes.count >= 5 else { return .needs(5) }
     if bytes[0] & 0xf0 == 0x50, bytes[1] == 0x2a, bytes[2] == 0x4d, bytes[3] == 0x18 {
@@ -106,7 +107,7 @@ import System
     }
     left -= step.consumed
     if left == 0, step.produced < target.count {
-      // All that this part holds has come out.
+      // All data of this part was delivered.
       switch part {
       case .block where isLastBlock && hasChecksum:
         part = .checksum
@@ -115,7 +116,7 @@ import System
       default: step.end = .sound
       }
     }
-    // What is missing is only to be called again.
+    // The decoder only needs to be called again.
     if step.consumed == 0, step.produced == 0, step.end == nil { step.wanted = 1 }
     return step
   }

@@ -2,20 +2,20 @@
 
 import System
 
-/// What the bytes of a disk are read from: front to back, and those of a live disk in any order.
+/// The bytes of a disk, read sequentially, or in any order if the disk is live.
 protocol DiskContent: AnyObject, Sendable {
-  /// As it is called in messages.
+  /// Its name in messages.
   var name: String { get }
-  /// Bytes, when the run began.
+  /// Its size in bytes when the run began.
   var size: UInt64 { get }
-  /// The first range of data at or after `offset`, in bytes; what is before it is zeros. Nil where
-  /// only zeros are left.
+  /// The first range of data at or after `offset`, in bytes; everything before it is zeros. Nil if
+  /// only zeros remain.
   func data(from offset: UInt64) throws -> Range<UInt64>?
   /// Reads at `offset`; returns fewer bytes only at the end.
   func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws -> Int
-  /// Checks, when all was read, that there was neither more nor less than `size`.
+  /// Checks, once everything is read, that the size is exactly `size`.
   func checkEnd() throws
-  /// The archive is complete and in its place.
+  /// The archive is complete and has its final name.
   func close()
 }
 

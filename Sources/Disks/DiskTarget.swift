@@ -2,18 +2,18 @@
 
 package import System
 
-/// Where a restored disk goes, its pieces in any order.
+/// The destination of a restored disk, which receives its pieces in any order.
 package protocol DiskTarget: AnyObject {
   /// Writes stored data.
   func write(_ buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws
-  /// Makes this part of the disk zeros.
+  /// Zeros this part of the disk.
   func zero(_ range: Range<UInt64>) throws
-  /// Reads what was written, zeros where nothing was.
+  /// Reads what was written, and zeros elsewhere.
   ///
-  /// - Returns: false where the target cannot be read.
+  /// - Returns: false if the target cannot be read.
   func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws -> Bool
-  /// All has come; the disk is this long.
+  /// All data has arrived; the disk has this length.
   func finish(length: UInt64) throws
-  /// Whether something that was there before may be changed already.
+  /// Whether previous data of the target may be changed already.
   var hasChanged: Bool { get }
 }

@@ -3,7 +3,7 @@
 import System
 import SystemPackage
 
-/// A file or block device, from where it is positioned.
+/// A file or block device, from its current position on.
 final class FileContent: DiskContent, @unchecked Sendable {
   let size: UInt64
   private let descriptor: Descriptor

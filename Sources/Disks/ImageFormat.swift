@@ -2,7 +2,7 @@
 
 import System
 
-/// A format of disk images that has a disk inside, by what such a file begins with.
+/// A format of disk images that contains a disk, recognized by the start of the file.
 enum ImageFormat: String, CaseIterable, CustomStringConvertible {
   case qcow2, qed, vmdk, vdi, vhdx, vpc, parallels
 
@@ -21,10 +21,10 @@ enum ImageFormat: String, CaseIterable, CustomStringConvertible {
     }
   }
 
-  /// The footer of a VHD image of fixed size, which has nothing at its start.
+  /// The footer of a VHD image of fixed size, which has no signature at its start.
   private static let footerSize: UInt64 = 512
 
-  /// - Returns: nil for what is no file, or a disk itself.
+  /// - Returns: nil if it is not a file, or is a raw disk.
   init?(of content: any DiskContent) throws {
     guard let file = content as? FileContent else { return nil }
     let start = try Self.bytes(of: file, at: 0)

@@ -3,12 +3,12 @@
 package import Files
 package import System
 
-/// A new sparse file: zeros are what is not written.
+/// A new sparse file: zeros are not written.
 package final class SparseFile: DiskTarget {
   package let file: PendingFile
 
-  /// - Parameter size: that it is sure to get; nil where that is not known.
-  /// - Throws: status 73 where the file system cannot hold it.
+  /// - Parameter size: its minimum size; nil if unknown.
+  /// - Throws: status 73 if it does not fit in the file system.
   package init(_ file: PendingFile, size: UInt64?) throws {
     self.file = file
     if let size { try file.descriptor.presetSize(size) }

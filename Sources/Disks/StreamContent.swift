@@ -2,7 +2,7 @@
 
 import System
 
-/// A pipe, of a size that was told.
+/// A pipe whose size the user stated.
 final class StreamContent: DiskContent, @unchecked Sendable {
   let name: String
   let size: UInt64
@@ -10,7 +10,7 @@ final class StreamContent: DiskContent, @unchecked Sendable {
   private var opened: Descriptor?
   private var position: UInt64 = 0
 
-  /// - Parameter open: is called when the first byte is wanted.
+  /// - Parameter open: is called when the first byte is needed.
   init(name: String, size: UInt64, open: @escaping () throws -> Descriptor) {
     self.name = name
     self.size = size

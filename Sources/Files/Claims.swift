@@ -4,19 +4,20 @@ import Synchronization
 package import System
 package import SystemPackage
 
-/// What a run reads and what it writes. Each input and output is claimed here by the only functions
-/// that open one, so that no tool can write what it reads, or one thing twice, under whatever names.
+/// What a run reads and what it writes. Only the functions here open an input or output, and each
+/// one claims it, so that no tool can overwrite its input, or write to a file twice, under any
+/// name.
 package enum Claims {
-  /// A part of a file or device that a claim stands on.
+  /// A part of a file or device that a claim covers.
   private struct Part {
     var identity: [UInt64]
     var range: Range<UInt64>
-    /// Whether it is all of the range, or only something in it.
+    /// Whether the claim covers the entire range, or only something in it.
     var isExact: Bool
 
     func overlaps(_ other: Part) -> Bool {
       guard identity == other.identity, range.overlaps(other.range) else { return false }
-      // Two files in one file system, or two volumes on one disk, lie beside each other.
+      // Two files in one file system, or two volumes on one disk, do not overlap.
       return isExact && other.isExact || isExact && range.contains(other.range)
         || other.isExact && other.range.contains(range)
     }
@@ -24,14 +25,14 @@ package enum Claims {
 
   private enum Use {
     case input
-    /// Written where it is.
+    /// Overwritten in place.
     case output
-    /// A file whose name another one will get.
+    /// A file whose name another file will get.
     case replaced
     /// Standard output or error, which may be the same.
     case standardStream
 
-    /// Whether one thing may be used in both ways.
+    /// Whether one file may be used in both ways.
     func allows(_ other: Use) -> Bool {
       switch (self, other) {
       case (.input, .input), (.replaced, .replaced): true
@@ -47,8 +48,8 @@ package enum Claims {
     var parts: [Part] = []
     /// A name of another kind, such as that of an export.
     var key: String?
-    /// The server that has these files open. What two servers have in common says nothing: a log, or
-    /// whatever both have inherited.
+    /// The server that has these files open. Files that two servers have in common prove nothing:
+    /// they may be a log, or inherited.
     var server: Int32?
 
     func excludes(_ other: Claim) -> Bool {
@@ -64,17 +65,17 @@ package enum Claims {
 
   // MARK: Claiming
 
-  /// Claims a file or device that is read.
+  /// Claims a file or device for reading.
   package static func input(_ status: FileStatus, name: String) throws(Failure) {
     try add(Claim(use: .input, name: name, parts: parts(of: status)))
   }
 
-  /// Claims a file or device that is written, before anything in it is changed.
+  /// Claims a file or device for writing, before anything in it is changed.
   package static func output(_ status: FileStatus, name: String) throws(Failure) {
     try add(Claim(use: .output, name: name, parts: parts(of: status)))
   }
 
-  /// Claims a name in a directory that a new file gets, and the files that it stands for now.
+  /// Claims a name in a directory for a new file, and the file that has this name now.
   package static func output(
     _ file: FilePath, in directory: FileStatus, replacing old: [FileStatus], name: String
   ) throws(Failure) {
@@ -84,28 +85,29 @@ package enum Claims {
         key: "\(directory.identity) \(file.bytes)"))
   }
 
-  /// Claims an export that is written.
+  /// Claims an export for writing.
   ///
   /// - Parameter key: the same for all names of the export.
   package static func output(export key: String, name: String) throws(Failure) {
     try add(Claim(use: .output, name: name, key: key))
   }
 
-  /// Claims what an NBD server reads its exports from.
+  /// Claims the files that an NBD server reads its exports from.
   package static func input(of server: PeerProcess, name: String) throws(Failure) {
     let files = server.files(onlyWritten: false)
     try add(Claim(use: .input, name: name, parts: files.flatMap(parts), server: server.id))
   }
 
-  /// Claims what an NBD server writes.
+  /// Claims the files that an NBD server writes.
   package static func output(of server: PeerProcess, name: String) throws(Failure) {
     let files = server.files(onlyWritten: true)
     try add(Claim(use: .output, name: name, parts: files.flatMap(parts), server: server.id))
   }
 
-  /// Claims standard output and standard error. Messages into an archive would damage it too.
+  /// Claims standard output and standard error. Messages written into an archive would damage it,
+  /// too.
   ///
-  /// - Parameter mute: is called where standard error turns out to be something else too.
+  /// - Parameter mute: is called if standard error is also something else.
   package static func standardStreams(mute: @escaping @Sendable () -> Void) throws(Failure) {
     Self.mute.withLock { $0 = mute }
     for stream in [Descriptor.standardOutput, .standardError] {
@@ -131,10 +133,10 @@ package enum Claims {
     throw Failure(.usage, "\(output.name): is both an output and an input (as \(input.name))")
   }
 
-  // MARK: What lies where
+  // MARK: Storage locations
 
-  /// A file, and all that it lies in: a loop device in its file, a partition in its disk, a file in
-  /// the device of its file system. Of a directory, that device alone.
+  /// A file, and everything that contains it: a loop device is in its file, a partition in its
+  /// disk, a file in the device of its file system. For a directory, only that device.
   private static func parts(of status: FileStatus) -> [Part] {
     let all = 0..<UInt64.max
     var waiting: [(part: Part, fileSystem: UInt64?)] = []
@@ -149,7 +151,7 @@ package enum Claims {
     default: return []
     }
     var parts: [Part] = []
-    // Devices lie on few others; the limit is for a /sys that goes in circles.
+    // Devices have few others below them; the limit protects against a cycle in /sys.
     while let (part, fileSystem) = waiting.popLast(), parts.count < 100 {
       parts.append(part)
       if part.identity.count == 1 {

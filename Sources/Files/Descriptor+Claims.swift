@@ -4,17 +4,17 @@ package import System
 import SystemPackage
 
 extension Descriptor {
-  /// Standard input, to be read.
+  /// Standard input, for reading.
   ///
-  /// - Throws: status 66 for a directory, 64 for what is written too.
+  /// - Throws: status 66 for a directory, 64 if it is also an output.
   package static func claimedStandardInput() throws -> Descriptor {
     try standardInput.claimAsInput()
     return standardInput
   }
 
-  /// Claims a descriptor that was inherited and is written.
+  /// Claims an inherited descriptor for writing.
   ///
-  /// - Throws: status 64 for what is an input or another output.
+  /// - Throws: status 64 if it is an input or another output.
   package func claimAsOutput() throws {
     try Claims.output(status(), name: name)
   }
@@ -25,9 +25,9 @@ extension Descriptor {
     try Claims.input(status, name: name)
   }
 
-  /// Opens a file that a user has named, to be read.
+  /// Opens a file that the user named, for reading.
   ///
-  /// - Throws: status 66; 64 for what is written too.
+  /// - Throws: status 66; 64 if it is also an output.
   package static func input(at path: String) throws -> Descriptor {
     let descriptor: Descriptor
     do {

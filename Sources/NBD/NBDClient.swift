@@ -4,56 +4,58 @@ import CNBD
 import Glibc
 package import System
 
-/// One connection to an NBD export, and the only one: a server may take no second client, and there
-/// are QEMUs that die when a client leaves (see vma-pack(1)), so none is made to look first.
+/// The only connection to an NBD export: a server may accept only one client, and some versions of
+/// QEMU crash when a client disconnects (see vma-pack(1)), so there is no separate connection to
+/// query it first.
 ///
-/// Used by one thread at a time. libnbd moves bytes only while it is called, so requests go on their
-/// way in `read`, `write` and `zero`, and answers come in while somebody waits for one.
+/// Used by one thread at a time. libnbd transfers data only while it is called, so `read`, `write`
+/// and `zero` send requests, and replies arrive while the caller waits for one.
 @safe package final class NBDClient {
-  /// A request that was made and not answered yet.
+  /// A request that is not answered yet.
   package struct Request {
     fileprivate let cookie: UInt64
     fileprivate let offset: UInt64
   }
 
-  /// What the server said to a request: its words, and its error code.
+  /// The error of a server for a request: its text and its code.
   private struct Refusal: Error {
     let words: String
     let code: Int32
-    /// Takes what libnbd keeps of the call that failed last in this thread.
+    /// Uses the error that libnbd stores for the last failed call of this thread.
     init() {
       let text = unsafe nbd_get_error().map { unsafe String(cString: $0) } ?? "unknown error"
-      // The name of the C function in front tells the user nothing.
+      // The name of the C function at the start does not help the user.
       let parts = text.split(separator: ": ", maxSplits: 1)
       words = parts.count == 2 && parts[0].hasPrefix("nbd_") ? String(parts[1]) : text
       code = nbd_get_errno()
     }
   }
 
-  /// As it is called in messages.
+  /// Its name in messages.
   package let uri: String
   private let handle: OpaquePointer
-  /// Bytes.
+  /// Size in bytes.
   package let size: UInt64
-  /// What places and lengths of requests must be multiples of; a power of 2, at least 1.
+  /// The alignment of offsets and lengths of requests; a power of 2, at least 1.
   package let blockSize: UInt64
   private let largestPayload: UInt64
 
   private static let context = LIBNBD_CONTEXT_BASE_ALLOCATION
 
-  /// Connects and takes all that the server tells of the export.
+  /// Connects and reads the properties of the export.
   ///
   /// - Parameters:
-  ///   - uri: as `nbd_connect_uri` takes it; files that it names (of TLS keys) may be read.
-  ///   - failing: the status of what goes wrong here.
-  ///   - asksForHoles: makes `allocation` work, where the server can.
+  ///   - uri: in the syntax of `nbd_connect_uri`; files that it names (TLS keys) may be read.
+  ///   - failing: the status of a failure here.
+  ///   - asksForHoles: enables `allocation`, if the server supports it.
   package init(_ uri: String, failing status: Failure.Status, asksForHoles: Bool) throws(Failure) {
     self.uri = uri
     func failure() -> Failure { Failure(status, "\(uri): \(Refusal().words)") }
     guard let handle = unsafe nbd_create() else { throw failure() }
     guard unsafe nbd_set_uri_allow_local_file(handle, true) == 0,
       unsafe !asksForHoles || nbd_add_meta_context(handle, Self.context) == 0,
-      // An answer that does not fill the buffer is an error to libnbd: no need to clear it before.
+      // A reply that does not fill the buffer is an error in libnbd, so the buffer need not be
+      // cleared.
       unsafe nbd_set_pread_initialize(handle, false) == 0,
       unsafe nbd_connect_uri(handle, uri) == 0
     else {
@@ -72,7 +74,7 @@ package import System
     unsafe self.handle = unsafe handle
     self.size = UInt64(size)
     blockSize = UInt64(max(smallest, 1))
-    // A server that says nothing takes 32 MiB: so the protocol has it.
+    // If a server states no limit, the protocol allows 32 MiB.
     largestPayload = largest > 0 ? UInt64(largest) : 32 << 20
   }
 
@@ -80,9 +82,9 @@ package import System
     unsafe nbd_close(handle)
   }
 
-  // MARK: What the server can do
+  // MARK: Properties of the server
 
-  /// The server, where it is a process of this machine.
+  /// The server, if it is a process on this machine.
   package var peer: PeerProcess? { PeerProcess(of: unsafe nbd_aio_get_fd(handle)) }
 
   package var isReadOnly: Bool { unsafe nbd_is_read_only(handle) == 1 }
@@ -90,20 +92,20 @@ package import System
   package var canFlush: Bool { unsafe nbd_can_flush(handle) == 1 }
   package var canTellHoles: Bool { unsafe nbd_can_meta_context(handle, Self.context) == 1 }
 
-  /// The most bytes, at most `wish`, that one request should carry: in whole blocks.
+  /// The maximum size of a request, at most `wish`: a multiple of the block size.
   package func payload(atMost wish: Int) -> Int {
     let most = min(UInt64(wish), largestPayload)
     return Int(max(most / blockSize, 1) * blockSize)
   }
 
-  /// Whether more can be asked of the server.
+  /// Whether another request can be sent.
   package var isAlive: Bool {
     unsafe nbd_aio_is_ready(handle) == 1 || nbd_aio_is_processing(handle) == 1
   }
 
   // MARK: Requests
 
-  /// Asks for bytes of the export. The buffer must live, untouched, until the answer has come.
+  /// Reads bytes of the export. The buffer must remain unchanged until the reply has arrived.
   package func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws(Failure)
     -> Request
   {
@@ -115,7 +117,7 @@ package import System
     }
   }
 
-  /// Gives bytes to the export. The buffer must live, untouched, until the answer has come.
+  /// Writes bytes to the export. The buffer must remain unchanged until the reply has arrived.
   package func write(_ buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws(Failure)
     -> Request
   {
@@ -127,7 +129,7 @@ package import System
     }
   }
 
-  /// Has the server make zeros, as holes if it likes.
+  /// Zeros a range, which the server may turn into a hole.
   package func zero(_ range: Range<UInt64>) throws(Failure) -> Request {
     try request(at: range.lowerBound) {
       unsafe nbd_aio_zero(
@@ -141,16 +143,16 @@ package import System
     return Request(cookie: UInt64(cookie), offset: offset)
   }
 
-  /// Waits for the answer to a request; once.
+  /// Waits for the reply to a request; call it once.
   package func wait(for request: Request) throws(Failure) {
     _ = try isCarriedOut(request, tolerating: [])
   }
 
-  /// Waits for the answer to a request to make zeros; once.
+  /// Waits for the reply to a request to zero a range; call it once.
   ///
-  /// - Returns: false where the server cannot make them and they have to be written.
+  /// - Returns: false if the server does not support it, and zeros must be written.
   package func waitForZeros(_ request: Request) throws(Failure) -> Bool {
-    // What servers answer to a command that they, or the storage behind them, do not know.
+    // The errors of servers for a command that they, or their storage, do not support.
     try isCarriedOut(request, tolerating: [EINVAL, ENOTSUP])
   }
 
@@ -159,7 +161,7 @@ package import System
       while try !isAnswered(request) {
         guard unsafe nbd_poll(handle, -1) < 0 else { continue }
         let refusal = Refusal()
-        // The connection is gone, but the answer may have come before.
+        // The connection is lost, but the reply may have arrived before.
         guard (try? isAnswered(request)) == true else { throw refusal }
       }
       return true
@@ -175,7 +177,7 @@ package import System
     return answer == 1
   }
 
-  /// Moves what can be moved without waiting.
+  /// Transfers what is possible without waiting.
   package func nudge() throws(Failure) {
     guard unsafe nbd_poll(handle, 0) >= 0 else {
       throw Failure(.inputOutput, "\(uri): \(Refusal().words)")
@@ -188,23 +190,23 @@ package import System
 
   // MARK: Holes
 
-  /// A stretch of an export, as the server describes it.
+  /// A range of an export, as the server describes it.
   package struct Stretch {
     package var length: UInt64
-    /// Whether it is sure to read as zeros. A hole alone is not: it may hold anything.
+    /// Whether it certainly reads as zeros. A hole alone does not: it may contain any data.
     package var isZero: Bool
   }
 
-  /// Asks how a part of the export is allocated.
+  /// Queries how a part of the export is allocated.
   ///
-  /// - Returns: stretches from `range`'s start on, which may end before or behind its end; nil
-  ///   where the server gives no answer.
-  /// - Throws: where it gives one after which there is no talking to it.
+  /// - Returns: ranges from `range`'s start on, which may end before or after its end; nil if the
+  ///   server returns no answer.
+  /// - Throws: if the connection is unusable after the answer.
   package func allocation(of range: Range<UInt64>) throws(Failure) -> [Stretch]? {
     final class Answer { var stretches: [Stretch] = [] }
     let answer = Answer()
     let start = range.lowerBound
-    // libnbd frees this when the request is over, be it by an error.
+    // libnbd frees this when the request ends, even with an error.
     let retained = unsafe Unmanaged.passRetained(answer)
     let callback = unsafe nbd_extent_callback(
       callback: { data, context, _, entries, count, _ in
@@ -235,16 +237,16 @@ package import System
 
   // MARK: The end
 
-  /// Has the server put all that was written on its storage.
+  /// Makes the server flush all written data to its storage.
   package func flush() throws(Failure) {
     guard unsafe nbd_flush(handle, 0) == 0 else {
       throw Failure(.inputOutput, "\(uri): \(Refusal().words)")
     }
   }
 
-  /// Takes leave of the server; all requests must have been answered.
+  /// Disconnects from the server; all requests must have been answered.
   package func close() {
-    // What is done is done: a server that is in a hurry changes nothing.
+    // All data is complete: it does not matter if a server closes the connection early.
     unsafe _ = nbd_shutdown(handle, 0)
   }
 }

@@ -3,19 +3,19 @@
 import System
 import SystemPackage
 
-/// The URIs of NBD exports, as far as they must be told from paths and from each other.
+/// The URIs of NBD exports, as far as needed to distinguish them from paths and from each other.
 package enum NBDURI {
   private static let schemes: Set = [
     "nbd", "nbds", "nbd+unix", "nbds+unix", "nbd+vsock", "nbds+vsock",
   ]
 
-  /// Whether this is meant as a URI and not as a path; libnbd finds out whether it is a sound one.
+  /// Whether this is meant as a URI and not as a path; libnbd checks whether it is valid.
   package static func matches(_ text: String) -> Bool {
     guard let end = text.firstRange(of: "://") else { return false }
     return schemes.contains(String(text[..<end.lowerBound]))
   }
 
-  /// The same text for all usual ways to name one export.
+  /// The same text for all usual ways to name an export.
   package static func key(_ uri: String) -> String {
     let parts = uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
     let place = parts[0].firstRange(of: "://").map { parts[0][$0.upperBound...] } ?? parts[0]
@@ -25,7 +25,7 @@ package enum NBDURI {
       let arguments = parts.count > 1 ? parts[1].split(separator: "&") : []
       let socket = arguments.first { $0.hasPrefix("socket=") }
         .map { decoded($0.dropFirst("socket=".count)) }
-      // Without a socket there is no server, which is found out when it is needed.
+      // Without a socket, there is nothing to connect to; connecting reports that.
       let status = socket.flatMap { try? Descriptor.status(of: FilePath($0)) } ?? nil
       return "\(status.map { "\($0.identity)" } ?? socket ?? ""): \(export)"
     }

@@ -3,29 +3,29 @@
 import CLinux
 import SystemPackage
 
-/// What the kernel says of block devices.
+/// What the kernel reports about block devices.
 package enum BlockDevice {
-  /// Where the bytes of a device really lie: in another device, or in a file.
+  /// Where the bytes of a device are stored: in another device, or in a file.
   package struct Backing {
     package var identity: [UInt64]
     /// The file system of a file.
     package var fileSystem: UInt64?
-    /// The part that is used, in bytes; `isExact` where all of it is.
+    /// The part that is used, in bytes; `isExact` if all of it is used.
     package var start: UInt64 = 0
     package var size: UInt64 = .max
     package var isExact = true
   }
 
-  /// Whether a number is that of a block device, and not of a file system without one.
+  /// Whether a number belongs to a block device, and not to a file system without one.
   package static func exists(_ device: UInt64) -> Bool {
     (try? Descriptor.status(of: folder(device))) != nil
   }
 
-  /// What a device is a part of, or lies on; empty where nothing is known.
+  /// What a device is a part of, or is stored on; empty if nothing is known.
   package static func backings(of device: UInt64) -> [Backing] {
     let folder = folder(device)
     if number(folder.appending("partition")) != nil {
-      // The folder is a link to the one inside the folder of the whole device.
+      // The folder is a link to the one inside the folder of the entire device.
       guard let path = Host.realPath(folder), let parent = identity(path.removingLastComponent())
       else { return [] }
       let (start, size) = (number(folder.appending("start")), number(folder.appending("size")))

@@ -14,10 +14,9 @@ extension Buffer {
     }
   }
 
-  /// A number that differs, as good as certainly, where the bytes do. It finds accidents, not
-  /// attacks.
+  /// A number that almost certainly differs if the bytes differ. It detects accidents, not attacks.
   ///
-  /// - Parameter range: of a multiple of 32 bytes.
+  /// - Parameter range: a multiple of 32 bytes.
   package func checksum(_ range: Range<Int>) -> UInt64 {
     precondition(range.count.isMultiple(of: 32))
     return unsafe withPointer(range) { bytes in
@@ -28,7 +27,7 @@ extension Buffer {
       }
       var lanes: (UInt64, UInt64, UInt64, UInt64) = (1, 2, 3, 4)
       var place = 0
-      // Four lanes, so that no multiplication waits for the one before.
+      // Four lanes, so that no multiplication waits for the previous one.
       while place < bytes.count {
         lanes.0 = unsafe mix(lanes.0, bytes.loadUnaligned(fromByteOffset: place, as: UInt64.self))
         lanes.1 = unsafe mix(

@@ -4,10 +4,10 @@ import CLinux
 import Glibc
 import SystemPackage
 
-/// A page-aligned piece of memory that is allocated once and used again and again.
+/// A page-aligned block of memory that is allocated once and reused.
 ///
-/// A buffer has one owner at a time; it goes from thread to thread through a `Channel`, which is
-/// what makes it safe to send.
+/// A buffer has one owner at a time. Threads pass it on through a `Channel`, which makes it safe to
+/// send.
 @safe package final class Buffer: @unchecked Sendable {
   package let capacity: Int
   private let base: UnsafeMutableRawPointer
@@ -40,7 +40,7 @@ import SystemPackage
     isMapped = false
   }
 
-  /// 1 MiB of zeros, to be read only. They are part of the program, so they are always there.
+  /// 1 MiB of zeros, read-only. They are part of the program, so they are always available.
   package static let zeros = unsafe Buffer(static: linux_zeros(), capacity: Int(linux_zeros_size))
 
   deinit {
@@ -60,7 +60,7 @@ import SystemPackage
       UnsafeMutableRawBufferPointer(start: base + range.lowerBound, count: range.count))
   }
 
-  /// Calls `body` with some of the bytes to look at.
+  /// Calls `body` with some of the bytes, for reading.
   package func withBytes<Result, Failure: Error>(
     _ range: Range<Int>, _ body: (Span<UInt8>) throws(Failure) -> Result
   ) throws(Failure) -> Result {
@@ -70,7 +70,7 @@ import SystemPackage
     return try unsafe body(bytes.span)
   }
 
-  /// Calls `body` with some of the bytes to change.
+  /// Calls `body` with some of the bytes, for writing.
   package func withMutableBytes<Result, Failure: Error>(
     _ range: Range<Int>, _ body: (inout MutableSpan<UInt8>) throws(Failure) -> Result
   ) throws(Failure) -> Result {
@@ -81,14 +81,14 @@ import SystemPackage
     return try body(&span)
   }
 
-  /// Calls `body` with some of the bytes to look at, in any width.
+  /// Calls `body` with some of the bytes, for reading, in any width.
   package func withRawBytes<Result, Failure: Error>(
     _ range: Range<Int>, _ body: (RawSpan) throws(Failure) -> Result
   ) throws(Failure) -> Result {
     try withBytes(range) { (bytes) throws(Failure) in try unsafe body(bytes.bytes) }
   }
 
-  /// Calls `body` with some of the bytes to change, in any width.
+  /// Calls `body` with some of the bytes, for writing, in any width.
   package func withMutableRawBytes<Result, Failure: Error>(
     _ range: Range<Int>, _ body: (inout MutableRawSpan) throws(Failure) -> Result
   ) throws(Failure) -> Result {
@@ -121,8 +121,8 @@ import SystemPackage
 
   /// Whether all these bytes are zero; `range` must not be empty.
   ///
-  /// The bytes are compared with themselves, shifted by one word: memcmp(3) is as wide as the
-  /// machine and stops at the first difference, which is mostly near.
+  /// The bytes are compared with themselves, shifted by one word: memcmp(3) uses the full width of
+  /// the machine and stops at the first difference, which is usually near.
   package func isZero(_ range: Range<Int>) -> Bool {
     check(range)
     let start = unsafe base + range.lowerBound
@@ -133,15 +133,15 @@ import SystemPackage
       && memcmp(start, start + 8, range.count - 8) == 0
   }
 
-  /// Whether these bytes are the same as those of another buffer from `offset` on.
+  /// Whether these bytes equal those of another buffer from `offset` on.
   package func isEqual(_ range: Range<Int>, to other: Buffer, at offset: Int) -> Bool {
     check(range)
     other.check(offset..<offset + range.count)
     return unsafe memcmp(base + range.lowerBound, other.base + offset, range.count) == 0
   }
 
-  /// The place of the first `needle` in a range where `other` stands so many bytes from it, too;
-  /// nil if there is none.
+  /// The position of the first `needle` in a range that has `other` at the given distance, too; nil
+  /// if none has.
   package func firstIndex(
     of needle: [UInt8], with other: [UInt8], at distance: Int, in range: Range<Int>
   ) -> Int? {
@@ -158,7 +158,7 @@ import SystemPackage
     return nil
   }
 
-  /// The place of the first `needle` at or after `range`'s start; nil if none lies within.
+  /// The position of the first `needle` in `range`; nil if it does not contain one.
   package func firstIndex(of needle: [UInt8], in range: Range<Int>) -> Int? {
     check(range)
     return unsafe needle.withUnsafeBytes { needle -> Int? in

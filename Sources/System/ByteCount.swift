@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A size as people write it on a command line: `512`, `528K`, `32G`.
+/// A size as users write it on a command line: `512`, `528K`, `32G`.
 package struct ByteCount: Hashable, Sendable {
   package var bytes: UInt64
 
@@ -8,7 +8,7 @@ package struct ByteCount: Hashable, Sendable {
     self.bytes = bytes
   }
 
-  /// Reads digits and, after them, perhaps one of `K M G T` (powers of 1024, in either case).
+  /// Reads digits and, optionally, one of `K M G T` (powers of 1024, in either case).
   package init?(argument: String) {
     var digits = Substring(argument)
     var factor: UInt64 = 1
@@ -24,7 +24,7 @@ package struct ByteCount: Hashable, Sendable {
     self.bytes = bytes
   }
 
-  /// For people: `3 bytes`, `1.50 GiB`.
+  /// For messages: `3 bytes`, `1.50 GiB`.
   package var description: String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
     guard bytes >= 1024 else { return "\(bytes) bytes" }

@@ -4,9 +4,9 @@ import CLinux
 import Glibc
 package import SystemPackage
 
-// What can be known of a file or device before the first byte is written to it.
+// What can be checked about a file or device before the first byte is written to it.
 extension Descriptor {
-  /// What speaks against removing or replacing a name in this directory; nil where nothing does.
+  /// Why a name in this directory cannot be removed or replaced; nil if it can.
   package func obstacle(toReplacing path: FilePath, _ status: FileStatus) throws(Errno) -> Errno? {
     let attributes = unsafe path.withPlatformString { unsafe linux_attributes(raw, $0) }
     if attributes & UInt64(linux_attribute_mount_root) != 0 { return .resourceBusy }
@@ -18,16 +18,17 @@ extension Descriptor {
       ? .notPermitted : nil
   }
 
-  /// Whether names in this directory can be made and never removed.
+  /// Whether names in this directory can be created but never removed.
   package var isAppendOnlyDirectory: Bool {
     unsafe linux_attributes(raw, ".") & UInt64(linux_attribute_append) != 0
   }
 
-  /// Whether a file that was opened unnamed is sure to get a name in this directory later.
+  /// Whether a file that was opened without a name can certainly get a name in this directory
+  /// later.
   package func canLink(_ file: Descriptor) -> Bool {
-    // A server may know unnamed files and no links; that shows only when one is made.
+    // A server may support unnamed files but not links; only creating a link shows that.
     if linux_file_system(raw) == linux_fuse { return false }
-    // All that link() needs is looked at before the name is found to be taken.
+    // link(2) checks everything else before it finds that the name is in use.
     do {
       try link(file, as: ".")
       return false
@@ -36,7 +37,7 @@ extension Descriptor {
     }
   }
 
-  /// Checks that a file or device that is open for writing takes writes at all.
+  /// Checks that a file or device that is open for writing accepts writes at all.
   ///
   /// - Throws: status 73.
   package func requireWritable() throws(Failure) {
@@ -49,14 +50,14 @@ extension Descriptor {
     default: return
     }
     let flags = linux_status_flags(raw)
-    // Writes of any length at any place are refused then, but for whole blocks.
+    // Only writes of complete blocks are accepted then.
     guard flags < 0 || flags & linux_o_direct == 0 else {
       throw Failure(
         .cannotCreate, "\(name): is opened with O_DIRECT, which accepts only complete blocks")
     }
   }
 
-  /// Checks that so many bytes may follow the position, as far as that can be known.
+  /// Checks that `count` bytes fit after the position, as far as that can be known.
   ///
   /// - Throws: status 73.
   package func requireRoom(for count: UInt64) throws(Failure) {
@@ -75,11 +76,11 @@ extension Descriptor {
     }
   }
 
-  /// Gives a new file its size, so that one which cannot get it is known before anything is written;
-  /// but not where that would write all of it.
+  /// Gives a new file its size, so that a lack of space is reported before anything is written; not
+  /// if that would write all of the file.
   ///
-  /// A size beyond what the file system can hold, terabytes mostly, is no error yet: it is more likely
-  /// a lie of the archive, which shows when that is read.
+  /// A size above the limit of the file system, mostly terabytes, is not an error yet: the archive
+  /// probably claims a wrong size, which is detected when it is read.
   ///
   /// - Throws: status 73.
   package func presetSize(_ size: UInt64) throws(Failure) {
@@ -97,8 +98,8 @@ extension Descriptor {
     }
   }
 
-  /// The size of the file system that holds this file, and what of it is free, in bytes; nil where
-  /// the file system does not know.
+  /// The size of the file system that holds this file, and its free space, in bytes; nil if the
+  /// file system does not report them.
   package func fileSystemSpace() throws(Failure) -> (size: UInt64, free: UInt64)? {
     var status = statvfs()
     try io(.fstatvfs) { unsafe Glibc.fstatvfs(raw, &status) }

@@ -13,21 +13,21 @@ extension Descriptor {
     }
   }
 
-  /// Renames within this directory; what is there is replaced.
+  /// Renames within this directory, and replaces an existing file.
   package func rename(_ path: FilePath, to newPath: FilePath) throws(Errno) {
     try unsafe Self.with(.renameat, path, newPath) { source, target in
       unsafe renameat(raw, source, raw, target)
     }
   }
 
-  /// Makes another name for a file in this directory; of a symbolic link, for the link itself.
+  /// Creates another name for a file in this directory; for a symbolic link, of the link itself.
   package func link(_ path: FilePath, to newPath: FilePath) throws(Errno) {
     try unsafe Self.with(.linkat, path, newPath) { source, target in
       unsafe linkat(raw, source, raw, target, 0)
     }
   }
 
-  /// Renames a file within this directory; fails with EEXIST if something is there.
+  /// Renames a file within this directory; fails with EEXIST if the name exists.
   package func renameNew(_ path: FilePath, to newPath: FilePath) throws(Errno) {
     do {
       return try unsafe Self.with(.renameat2, path, newPath) { source, target in
@@ -43,7 +43,7 @@ extension Descriptor {
     } catch {
       if error == .fileExists { throw error }
     }
-    // And without hard links: an empty file takes the name, and is the only thing to be replaced.
+    // And without hard links: an empty file reserves the name, and only that file is replaced.
     _ = try Self.open(newPath, [.write, .createNew], in: self)
     do {
       try rename(path, to: newPath)
@@ -53,7 +53,7 @@ extension Descriptor {
     }
   }
 
-  /// Calls a function of two paths.
+  /// Calls a function that has two paths.
   private static func with(
     _ system: SystemCall, _ first: FilePath, _ second: FilePath,
     _ call: (UnsafePointer<CChar>, UnsafePointer<CChar>) -> Int32
@@ -69,8 +69,8 @@ extension Descriptor {
     _ = try? unsafe SystemCall.unlinkat.retry(path) { unsafe unlinkat(raw, $0, 0) }
   }
 
-  /// The number of the inherited descriptor that a path such as `/dev/fd/3` or `/dev/stdout` stands
-  /// for; nil for any other path.
+  /// The number of the inherited descriptor that a path such as `/dev/fd/3` or `/dev/stdout` means;
+  /// nil for any other path.
   package static func number(at path: FilePath) -> Int32? {
     guard let own = Host.realPath("/proc/self/fd") else { return nil }
     var path = path
@@ -86,7 +86,7 @@ extension Descriptor {
     return nil
   }
 
-  /// What a symbolic link says; nil where there is none.
+  /// The target of a symbolic link; nil if the path is not one.
   private static func target(ofLink path: FilePath) -> FilePath? {
     var bytes = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
     let count = unsafe path.withPlatformString { path in
@@ -95,7 +95,7 @@ extension Descriptor {
     return count > 0 ? FilePath(platformString: bytes) : nil
   }
 
-  /// Makes a directory; false if something of that name is there already.
+  /// Creates a directory; false if the name exists.
   package static func makeDirectory(_ path: FilePath) throws(Errno) -> Bool {
     do {
       try unsafe SystemCall.mkdir.retry(path) { unsafe mkdir($0, 0o777) }
@@ -124,7 +124,7 @@ extension Descriptor {
     return FilePath(FilePath(platformString: template).lastComponent?.string ?? "")
   }
 
-  /// Gives a file in this directory, not what a link stands for, to another user.
+  /// Changes the owner of a file in this directory; of a link itself, not of its target.
   package func changeOwner(of path: FilePath, to user: UInt32) throws(Errno) {
     try unsafe SystemCall.fchownat.retry(path) {
       unsafe fchownat(raw, $0, user, gid_t.max, AT_SYMLINK_NOFOLLOW)

@@ -8,12 +8,12 @@ package import SystemPackage
 extension Descriptor {
   /// Connects to the socket at a path; the connection does not block.
   ///
-  /// - Parameter milliseconds: how long to wait where many others wait for the same socket.
-  /// - Throws: what connect(2) says of the path: no such file, connection refused, permission
-  ///   denied; `resourceTemporarilyUnavailable` when the time is over.
+  /// - Parameter milliseconds: how long to wait if many others wait for the same socket.
+  /// - Throws: the error of connect(2): no such file, connection refused, permission denied;
+  ///   `resourceTemporarilyUnavailable` on timeout.
   package static func connect(to path: FilePath, milliseconds: Int) throws(Errno) -> Descriptor {
     let socket = try unixSocket(name: path.string, isBlocking: false)
-    // An address holds 107 bytes; the folder, opened, makes any path short.
+    // An address holds 107 bytes. A path through the opened folder is always short.
     var (address, directory) = (path, Descriptor?.none)
     if path.string.utf8.count >= maximumPathSize {
       let folder = try self.directory(at: path.removingLastComponent())
@@ -28,7 +28,7 @@ extension Descriptor {
         }
         break
       } catch {
-        // The queue of those that wait is full. Nothing tells when it is not.
+        // The queue of waiting clients is full. No event reports when it is not.
         guard error == .resourceTemporarilyUnavailable, Host.uptime < end else { throw error }
         Host.sleep(milliseconds: 20)
       }
@@ -37,7 +37,7 @@ extension Descriptor {
     return socket
   }
 
-  /// Makes a socket at a path and listens there.
+  /// Creates a socket at a path and listens there.
   package static func listen(at path: FilePath) throws(Errno) -> Descriptor {
     let socket = try unixSocket(name: path.string, isBlocking: true)
     try unsafe withAddress(.bind, path) { address, size in unsafe bind(socket.raw, address, size) }
@@ -45,16 +45,16 @@ extension Descriptor {
     return socket
   }
 
-  /// The next connection to a listening socket, waiting for it.
+  /// Waits for the next connection to a listening socket.
   package func accept() throws(Errno) -> Descriptor {
     let raw = try SystemCall.accept.retry { Glibc.accept(self.raw, nil, nil) }
     _ = fcntl(raw, F_SETFD, FD_CLOEXEC)
     return Descriptor(raw: raw, name: name)
   }
 
-  /// Reads what a socket has now.
+  /// Reads what a socket has received.
   ///
-  /// - Returns: bytes read, 0 at the end; nil where nothing is there yet.
+  /// - Returns: bytes read, 0 at the end; nil if no data is available yet.
   package func readNow(into buffer: Buffer, _ range: Range<Int>) throws(Errno) -> Int? {
     do {
       return try unsafe buffer.withPointer(range) { (bytes) throws(Errno) -> Int in
@@ -68,9 +68,9 @@ extension Descriptor {
     }
   }
 
-  /// Writes what a socket takes now.
+  /// Writes what a socket accepts now.
   ///
-  /// - Returns: bytes written; nil where it takes nothing yet.
+  /// - Returns: bytes written; nil if it accepts nothing yet.
   package func writeNow(_ bytes: some Collection<UInt8>) throws(Errno) -> Int? {
     let bytes = Array(bytes)
     do {
@@ -85,17 +85,17 @@ extension Descriptor {
     }
   }
 
-  /// Ends a connection in both directions; whoever waits in it is told.
+  /// Ends a connection in both directions; a thread that waits in it returns.
   package func shutDown() {
     _ = shutdown(raw, Int32(SHUT_RDWR))
   }
 
-  /// The user as whom the other side of a unix socket opens files; nil if that is not known.
+  /// The user that the other side of a Unix socket opens files as; nil if that is not known.
   ///
-  /// The socket itself tells who called listen(2), which is root where a server has dropped its
-  /// user after that.
+  /// The socket itself reports who called listen(2). If a server changed its user later, that is
+  /// root.
   package var peerUser: UInt32? {
-    // struct ucred: process, user, group; it is behind _GNU_SOURCE.
+    // struct ucred: process, user, group; it requires _GNU_SOURCE.
     var credentials: [UInt32] = [0, 0, 0]
     var size = socklen_t(12)
     let code = SystemCall.getsockopt.attempt {
@@ -105,7 +105,7 @@ extension Descriptor {
     return Host.fileSystemUser(ofProcess: credentials[0]) ?? credentials[1]
   }
 
-  /// What fits `sun_path`, with its NUL.
+  /// The maximum length of `sun_path`, with its NUL.
   private static let maximumPathSize = 108
 
   private static func unixSocket(name: String, isBlocking: Bool) throws(Errno) -> Descriptor {
@@ -135,7 +135,8 @@ extension Descriptor {
     }.get()
   }
 
-  /// Two connected ends that keep messages apart; reading them gives 0 when the other end is closed.
+  /// Two connected ends that preserve message boundaries; reading returns 0 once the other end is
+  /// closed.
   package static func messagePair() throws(Errno) -> (Descriptor, Descriptor) {
     var ends: [Int32] = [-1, -1]
     try SystemCall.socketpair.retry { unsafe linux_message_pair(&ends) }
@@ -144,7 +145,7 @@ extension Descriptor {
     )
   }
 
-  /// A descriptor that this process was started with; nil if it is not a socket.
+  /// A descriptor that this process inherited; nil if it is not a socket.
   package static func inheritedSocket(_ raw: Int32) -> Descriptor? {
     var status = stat()
     guard unsafe fstat(raw, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK else { return nil }
@@ -152,7 +153,7 @@ extension Descriptor {
     return Descriptor(raw: raw, name: "descriptor \(raw)")
   }
 
-  /// Where a unix socket is bound.
+  /// The path that a Unix socket is bound to.
   package var boundPath: FilePath? {
     var address = sockaddr_un()
     var size = socklen_t(MemoryLayout<sockaddr_un>.size)
@@ -168,15 +169,15 @@ extension Descriptor {
     return bytes.isEmpty ? nil : FilePath(bytes: bytes)
   }
 
-  /// The next connection to a listening socket; nil if nobody waits for one.
+  /// The next connection to a listening socket; nil if none is waiting.
   package func acceptNow() throws(Errno) -> Descriptor? {
-    // The worker may share the socket, so it cannot be made one that does not block.
+    // The worker may share the socket, so it cannot be made non-blocking.
     guard isReadable() else { return nil }
     let raw = try SystemCall.accept.retry { linux_accept(self.raw) }
     return Descriptor(raw: raw, name: name)
   }
 
-  /// Replaces standard output by nothing, for a process that only watches another one write.
+  /// Replaces standard output with /dev/null, for a process that only watches another one write.
   package static func giveUpStandardOutput() {
     let null = unsafe linux_open_at(AT_FDCWD, "/dev/null", O_RDONLY, 0)
     if null < 0 {

@@ -5,13 +5,13 @@ import Glibc
 import Synchronization
 package import SystemPackage
 
-/// An open file, pipe or device, closed when the last reference goes; errors name it.
+/// An open file, pipe or device, closed with its last reference; errors name it.
 ///
-/// The system calls of this family of tools are here and nowhere else. Each is tried again on
-/// EINTR; each failure of reading and writing is a `Failure` with status 74 and the system's words.
+/// All system calls on files are here. Each is retried on EINTR. Each failure to read or write is a
+/// `Failure` with status 74 and the message of the system.
 @safe package final class Descriptor: Sendable {
   package let raw: Int32
-  /// How the file is called in messages.
+  /// The name of the file in messages.
   package let name: String
   private let isOwned: Bool
 
@@ -29,9 +29,9 @@ package import SystemPackage
   package static let standardOutput = Descriptor(raw: 1, name: "standard output", isOwned: false)
   private static let hasWrittenOutput = Atomic(false)
 
-  /// Closes standard output: some file systems tell only then that a write has failed.
+  /// Closes standard output: some file systems report only then that a write failed.
   package static func closeStandardOutput() throws(Failure) {
-    // Where nothing was written there, it is no part of the result.
+    // If nothing was written there, it is not part of the result.
     guard hasWrittenOutput.load(ordering: .relaxed) else { return }
     if SystemCall.close.attempt({ Glibc.close(1) }) != 0, errno != EBADF, errno != EINTR {
       throw Failure(.inputOutput, standardOutput.name, Errno(rawValue: errno))
@@ -40,7 +40,7 @@ package import SystemPackage
 
   package static let standardError = Descriptor(raw: 2, name: "standard error", isOwned: false)
 
-  /// Repeats a call that was interrupted; any other error is a failure to read or write this file.
+  /// Retries an interrupted call; any other error is a failure to read or write this file.
   @discardableResult
   func io<Value: BinaryInteger>(
     _ call: SystemCall, _ body: () -> Value
@@ -48,14 +48,14 @@ package import SystemPackage
     do { return try call.retry(body) } catch { throw Failure(.inputOutput, name, error) }
   }
 
-  /// Repeats a call that moves bytes until it has moved some, or has found the end.
+  /// Retries a call that moves bytes until it moves some, or reaches the end.
   ///
-  /// Whoever shares this file with us may have made it non-blocking, even in the middle of the run:
-  /// then this waits as the call would have.
+  /// Another process that shares this file may make it non-blocking at any time. Then this waits as
+  /// the blocking call would.
   ///
   /// - Parameters:
-  ///   - bytes: how many there are to move.
-  ///   - body: moves at most so many.
+  ///   - bytes: how many to move.
+  ///   - body: moves at most that many.
   func move(
     _ call: SystemCall, bytes: Int, _ body: (Int) -> Int
   ) throws(Failure) -> Int {
@@ -83,13 +83,13 @@ package import SystemPackage
     package static let write = OpenMode(rawValue: O_WRONLY)
     package static let readWrite = OpenMode(rawValue: O_RDWR)
     package static let directory = OpenMode(rawValue: O_DIRECTORY)
-    /// Only a place in the file system, which takes no permission to read.
+    /// Only a position in the file system, which does not require read permission.
     package static let pathOnly = OpenMode(rawValue: linux_o_path)
-    /// Fails with ELOOP where the last part of the path is a symbolic link.
+    /// Fails with ELOOP if the last part of the path is a symbolic link.
     package static let notFollowing = OpenMode(rawValue: O_NOFOLLOW)
-    /// Of a block device: fails with EBUSY while it is mounted or used otherwise.
+    /// For a block device: fails with EBUSY while it is mounted or otherwise in use.
     package static let exclusive = OpenMode(rawValue: O_EXCL)
-    /// A new file, which must not exist; a symbolic link in its place is not followed.
+    /// A new file, which must not exist; a symbolic link is not followed.
     package static let createNew = OpenMode(rawValue: O_CREAT | O_EXCL)
     /// A file without a name, in the directory that is opened.
     package static let unnamed = OpenMode(rawValue: linux_o_tmpfile)
@@ -112,9 +112,9 @@ package import SystemPackage
     return Descriptor(raw: raw, name: name ?? path.string)
   }
 
-  /// Opens a directory to create files in it, which takes no permission to read it.
+  /// Opens a directory to create files in it, which does not require read permission.
   ///
-  /// - Parameter path: the working directory where empty.
+  /// - Parameter path: the working directory if empty.
   package static func directory(at path: FilePath) throws(Errno) -> Descriptor {
     let path = path.isEmpty ? "." : path
     do {
@@ -127,7 +127,7 @@ package import SystemPackage
 
   // MARK: Reading and writing
 
-  /// Reads what is there, at most `range.count` bytes; 0 at the end.
+  /// Reads available data, at most `range.count` bytes; 0 at the end.
   package func read(into buffer: Buffer, _ range: Range<Int>) throws(Failure) -> Int {
     try unsafe buffer.withPointer(range) { (bytes) throws(Failure) in
       try move(.read, bytes: bytes.count) { unsafe Glibc.read(raw, bytes.baseAddress, $0) }
@@ -163,7 +163,7 @@ package import SystemPackage
     return done
   }
 
-  /// What a small file holds, at most so many bytes.
+  /// The content of a small file, at most this many bytes.
   package func contents(atMost count: Int) throws(Failure) -> [UInt8] {
     let buffer = try Buffer(capacity: count)
     let found = try readFully(into: buffer, 0..<count)
@@ -175,12 +175,12 @@ package import SystemPackage
     try write(buffer, [range])
   }
 
-  /// Writes all the bytes of all the ranges (at most 1024), from where they lie.
+  /// Writes all the bytes of all the ranges (at most 1024) without copying them.
   package func write(_ buffer: Buffer, _ ranges: [Range<Int>]) throws(Failure) {
     try write(ranges.map { (buffer, $0) })
   }
 
-  /// Writes all the bytes of all the pieces (at most 1024), from where they lie.
+  /// Writes all the bytes of all the pieces (at most 1024) without copying them.
   package func write(_ pieces: [(buffer: Buffer, range: Range<Int>)]) throws(Failure) {
     var vectors: [iovec] = unsafe []
     unsafe vectors.reserveCapacity(pieces.count)
@@ -234,7 +234,7 @@ package import SystemPackage
     }
   }
 
-  /// Writes all the bytes of memory that a library has.
+  /// Writes all the bytes of a library's memory.
   @unsafe package func write(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
     var done = 0
     while done < bytes.count {
@@ -252,7 +252,7 @@ package import SystemPackage
     return FileStatus(status)
   }
 
-  /// What a path stands for; nil if nothing is there.
+  /// The file that a path leads to; nil if it does not exist.
   package static func status(
     of path: FilePath, in directory: Descriptor? = nil, following: Bool = true
   ) throws(Errno) -> FileStatus? {
@@ -277,7 +277,7 @@ package import SystemPackage
     return size
   }
 
-  /// The position that reading and writing go on from; nil where there is none, as in a pipe.
+  /// The position of the next read or write; nil if the file has none, such as a pipe.
   package var position: UInt64? {
     let position = SystemCall.lseek.attempt { lseek(raw, 0, SEEK_CUR) }
     return position < 0 ? nil : UInt64(position)
@@ -289,7 +289,7 @@ package import SystemPackage
 
   /// The next data (or hole) at or after `offset`; nil if there is none before the end.
   ///
-  /// - Throws: `Errno` where the file cannot tell.
+  /// - Throws: `Errno` if the file does not report holes.
   package func next(data: Bool, at offset: UInt64) throws(Errno) -> UInt64? {
     do {
       let found = try SystemCall.lseek.retry {
@@ -307,14 +307,14 @@ package import SystemPackage
     try io(.ftruncate) { ftruncate(raw, size) }
   }
 
-  /// Frees a range, which then reads as zeros; false where the file system cannot.
+  /// Frees a range, which then reads as zeros; false if the file system cannot.
   package func punchHole(_ range: Range<UInt64>) -> Bool {
     (try? SystemCall.fallocate.retry {
       linux_punch_hole(raw, Int64(range.lowerBound), Int64(range.count))
     }) != nil
   }
 
-  /// Makes a range read as zeros without freeing it; false where the file system or device cannot.
+  /// Makes a range read as zeros without freeing it; false if the file system or device cannot.
   package func zeroRange(_ range: Range<UInt64>) -> Bool {
     let zeroed =
       (try? SystemCall.zeroRange.retry {
@@ -326,12 +326,12 @@ package import SystemPackage
     return zeroed != nil
   }
 
-  /// What places and lengths of `punchHole` and `zeroRange` must be multiples of.
+  /// The alignment of offsets and lengths for `punchHole` and `zeroRange`.
   package func zeroingUnit() throws(Failure) -> UInt64 {
     try status().kind == .blockDevice ? UInt64(linux_logical_block_size(raw)) : 1
   }
 
-  /// Brings what was written to stable storage, where this is a file that has such.
+  /// Writes the data to stable storage, if this file has any.
   package func sync() throws(Failure) {
     do {
       try SystemCall.fsync.retry { fsync(raw) }
@@ -343,20 +343,20 @@ package import SystemPackage
     }
   }
 
-  /// Brings the names in this directory to stable storage; where it may not be read, together with
-  /// all else of its file system.
+  /// Writes the names in this directory to stable storage; if it cannot be read, together with the
+  /// rest of its file system.
   ///
-  /// - Parameter file: in the directory.
+  /// - Parameter file: a file in the directory.
   package func syncNames(with file: Descriptor) throws(Failure) {
     let flags = linux_status_flags(raw)
     guard flags >= 0, flags & linux_o_path != 0 else { return try sync() }
     try file.io(.syncfs) { linux_sync_file_system(file.raw) }
   }
 
-  /// Whether this process was started with a descriptor of this number.
+  /// Whether this process inherited a descriptor with this number.
   package static func isInherited(_ raw: Int32) -> Bool { linux_is_inherited(raw) != 0 }
 
-  /// Whether reading would give something at once: data, or the end.
+  /// Whether reading returns at once: with data, or at the end.
   ///
   /// - Parameter milliseconds: how long to wait for that.
   package func isReadable(within milliseconds: Int32 = 0) -> Bool {
@@ -366,14 +366,14 @@ package import SystemPackage
   /// Waits until something can be read or written, or has failed.
   ///
   /// - Parameter milliseconds: how long; nil for no limit.
-  /// - Returns: false when time is over.
+  /// - Returns: false on timeout.
   package func wait(for events: Int32, milliseconds: Int32?) -> Bool {
     let limit = milliseconds.map { Host.uptime + Double($0) / 1000 }
     while true {
       let rest = limit.map { Int32(max(0, ($0 - Host.uptime) * 1000).rounded(.up)) } ?? -1
       var poll = pollfd(fd: raw, events: Int16(events), revents: 0)
       let count = SystemCall.poll.attempt { unsafe Glibc.poll(&poll, 1, rest) }
-      // A process that was stopped and goes on is interrupted here, too.
+      // A process that was stopped and continued is interrupted here, too.
       if count < 0, errno == EINTR { continue }
       if count < 0 { Host.sleep(milliseconds: 1) }
       if count > 0 || count < 0 && milliseconds == nil { return true }
@@ -381,7 +381,7 @@ package import SystemPackage
     }
   }
 
-  /// Waits until reading gives something at once: data, or the end.
+  /// Waits until reading returns at once: with data, or at the end.
   package func waitUntilReadable() {
     while !wait(for: POLLIN, milliseconds: nil) {}
   }
@@ -399,7 +399,7 @@ package import SystemPackage
     return flags >= 0 && flags & O_APPEND != 0
   }
 
-  /// Asks for a large pipe, so that both sides switch less often; without effect on other files.
+  /// Requests a large pipe, so that both sides switch less often; no effect on other files.
   package func widenPipe() {
     _ = linux_set_pipe_size(raw, 1 << 20)
   }
@@ -408,7 +408,7 @@ package import SystemPackage
     _ = posix_fadvise(raw, 0, 0, POSIX_FADV_SEQUENTIAL)
   }
 
-  /// Column count where this is a terminal.
+  /// The number of columns, if this is a terminal.
   package var terminalWidth: Int? {
     var size = winsize()
     guard unsafe ioctl(raw, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return nil }

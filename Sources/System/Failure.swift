@@ -2,9 +2,9 @@
 
 package import SystemPackage
 
-/// How a tool ends when it does not end well: one line for the user and an exit status.
+/// Why a tool fails: one line for the user and an exit status.
 package struct Failure: Error, Sendable {
-  /// The exit statuses that the manual pages promise, with the names of sysexits.h.
+  /// The exit statuses that the manual pages document, with the names of sysexits.h.
   package enum Status: Int32, Sendable {
     case general = 1
     case usage = 64
@@ -17,7 +17,7 @@ package struct Failure: Error, Sendable {
   package var status: Status
   /// What and where, without the tool's name.
   package var message: String
-  /// Whether the archive ends in the middle: what came before is sound.
+  /// Whether the archive is truncated: the data before that is intact.
   package var isTruncation = false
 
   package init(_ status: Status, _ message: String) {

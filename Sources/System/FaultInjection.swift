@@ -16,16 +16,17 @@
   ///   - an errno by name (`ENOSPC`) or number (`28`): the call is not made and fails;
   ///   - `short` or `short=N`: the call moves at most 1 or N bytes (read, pread, write, writev,
   ///     pwrite);
-  ///   - `delay=MS`: the call is made after so many milliseconds; another rule may then also apply.
+  ///   - `delay=MS`: the call is made after this many milliseconds; another rule may then also
+  ///     apply.
   ///
   /// `VMA_FAULT=pwrite:3:ENOSPC`, `VMA_FAULT=linkat:*:EPERM,renameat2:*:EINVAL`,
   /// `VMA_FAULT=pthread_create:2:EAGAIN`, `VMA_FAULT=fsync:1:delay=2000`.
   ///
-  /// `VMA_FAULT_LOG` names a file to which each call appends its name and a newline: what a sweep
-  /// can make fail. Calls are counted across all threads. What libraries call themselves (libnbd)
-  /// does not come here. A rule that cannot be read ends the tool with status 99.
+  /// `VMA_FAULT_LOG` names a file. Each call appends its name and a newline to it, which lists what
+  /// a test can make fail. Calls are counted across all threads. Calls that libraries (libnbd) make
+  /// are not included. An invalid rule ends the tool with status 99.
   enum FaultInjection {
-    /// What is to happen to a call: it fails, or moves only so many bytes.
+    /// The effect on a call: it fails, or moves at most this many bytes.
     struct Effect {
       var code: Int32?
       var mostBytes = Int.max
@@ -52,7 +53,7 @@
 
     /// Counts a call.
     ///
-    /// - Returns: what is to happen to it, after the delay that was asked for.
+    /// - Returns: the effect on it, after the delay of a rule.
     static func strike(_ call: SystemCall) -> Effect {
       guard !rules.isEmpty || log != nil else { return Effect() }
       let code = errno

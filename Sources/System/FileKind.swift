@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What kind of thing a descriptor or a path stands for.
+/// The type of file that a descriptor or a path refers to.
 package enum FileKind: Sendable {
   case regular, directory, blockDevice, characterDevice, fifo, socket, symlink, other
 }

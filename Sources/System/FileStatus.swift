@@ -3,14 +3,14 @@
 import CLinux
 import Glibc
 
-/// What fstat(2) tells, as far as it is of use here.
+/// The part of the result of fstat(2) that the tools use.
 package struct FileStatus: Sendable {
   package var kind: FileKind
   /// Bytes; 0 for block devices.
   package var size: UInt64
-  /// Device and inode, or the device itself for block devices: the same for the same target.
+  /// Device and inode, or the device itself for block devices; equal for the same target.
   package var identity: [UInt64]
-  /// The device of the file system that the file lies in.
+  /// The device of the file system that contains the file.
   package var fileSystem: UInt64
   package var owner: UInt32
   /// The bits of chmod(2).

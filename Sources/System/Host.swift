@@ -4,22 +4,22 @@ import CLinux
 import Glibc
 import SystemPackage
 
-/// What a tool asks of the process around it.
+/// What a tool needs from its process and system.
 package enum Host {
   package static func environment(_ name: String) -> String? {
     guard let value = unsafe getenv(name) else { return nil }
     return unsafe String(cString: value)
   }
 
-  /// Takes the places of standard descriptors that are closed, so that no file we open gets one of
-  /// them and messages into it. Using such a one for what it is for still fails.
+  /// Occupies closed standard descriptors. Otherwise a file that we open would get such a number,
+  /// and messages would be written into it. Using one of them as intended still fails.
   package static func occupyStandardDescriptors() {
     for (raw, flags) in [(0, O_WRONLY), (1, O_RDONLY), (2, O_RDONLY)] as [(Int32, Int32)] {
       if linux_is_open(raw) == 0 { _ = unsafe linux_open_at(AT_FDCWD, "/dev/null", flags, 0) }
     }
   }
 
-  /// Allows as many open files as the process may have.
+  /// Raises the limit of open files to the maximum for the process.
   ///
   /// - Throws: status 1 if that is too few for any run.
   package static func raiseFileLimit() throws(Failure) {
@@ -35,21 +35,22 @@ package enum Host {
     }
   }
 
-  /// Has memory for small things from the start: what Swift allocates itself cannot fail without
-  /// ending the process. Large things are allocated by `Buffer`, or checked by `requireMemory`.
+  /// Reserves memory for small allocations: if Swift cannot allocate, the process ends. Large
+  /// blocks are allocated by `Buffer`, or checked by `requireMemory`.
   ///
-  /// - Throws: status 1 if there is none.
+  /// - Throws: status 1 if the memory is not available.
   package static func reserveMemory() throws(Failure) {
     guard linux_reserve_heap() == 0 else {
       throw Failure(.general, "cannot allocate 4.00 MiB", .noMemory)
     }
   }
 
-  /// Checks that so much memory can be had, before Swift allocates it, which cannot fail.
+  /// Checks that this much memory is available before Swift allocates it, because Swift ends the
+  /// process if it is not.
   ///
   /// - Throws: status 1 if not.
   package static func requireMemory(_ bytes: Int) throws(Failure) {
-    // Below this it comes from the reserve.
+    // Smaller allocations come from the reserve.
     if bytes >= 1 << 19 { _ = try Buffer(capacity: bytes) }
   }
 
@@ -64,7 +65,7 @@ package enum Host {
   /// Seconds since 1970.
   package static var now: Int64 { Int64(time(nil)) }
 
-  /// Seconds since some moment, for measuring.
+  /// Seconds since an arbitrary point in time, for measuring.
   package static var uptime: Double {
     var time = timespec()
     unsafe clock_gettime(CLOCK_MONOTONIC, &time)
@@ -84,7 +85,8 @@ package enum Host {
       decoding: text.prefix { $0 != 0 && $0 != 10 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
 
-  /// Names of any language in what libraries write; a Swift program starts in the C locale.
+  /// Allows names of any language in the output of libraries; a Swift program starts in the C
+  /// locale.
   package static func useUTF8() {
     _ = unsafe setlocale(LC_CTYPE, "C.UTF-8")
   }
@@ -96,7 +98,7 @@ package enum Host {
     return unsafe FilePath(platformString: resolved)
   }
 
-  /// The size that files of this process may have.
+  /// The maximum size of a file that this process writes.
   static var largestFile: UInt64 {
     var limit = rlimit()
     guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit) == 0 else {
@@ -105,7 +107,7 @@ package enum Host {
     return UInt64(limit.rlim_cur)
   }
 
-  /// The names in a directory, in no order; none where it cannot be read.
+  /// The names in a directory, unordered; none if it cannot be read.
   static func names(in directory: String) -> [String] {
     guard let stream = unsafe opendir(directory) else { return [] }
     defer { unsafe closedir(stream) }
@@ -123,7 +125,7 @@ package enum Host {
   package static var userID: UInt32 { getuid() }
   package static var effectiveUserID: UInt32 { geteuid() }
 
-  /// The user as whom a process opens files; nil where the process cannot be seen from here.
+  /// The user that a process opens files as; nil if the process is not visible from here.
   static func fileSystemUser(ofProcess process: UInt32) -> UInt32? {
     guard process > 0,
       let status = try? Descriptor.open(FilePath("/proc/\(process)/status"), .read)
@@ -136,7 +138,7 @@ package enum Host {
     return users.count == 4 ? users[3] : nil
   }
 
-  /// The number of a user, who is given by name or by number.
+  /// The number of a user given by name or by number.
   package static func userID(named name: String) -> UInt32? {
     if let number = UInt32(name) { return number }
     guard let entry = unsafe getpwnam(name) else { return nil }
@@ -147,8 +149,8 @@ package enum Host {
     usleep(milliseconds * 1000)
   }
 
-  /// Makes this process a better choice than most when the kernel is out of memory, and gives it a
-  /// name of its own.
+  /// Makes the kernel prefer this process when it is out of memory, and gives the process its own
+  /// name.
   package static func becomeWorker(name: String) {
     unsafe linux_name_process(name)
     guard let file = try? Descriptor.open("/proc/self/oom_score_adj", .readWrite),
@@ -156,7 +158,7 @@ package enum Host {
     else { return }
     let text = String(decoding: content, as: UTF8.self)
     let score = Int(text.split(whereSeparator: \.isNewline).first ?? "0") ?? 0
-    // Where it is not allowed, the kernel may choose the other process; either can be spared.
+    // If this is not allowed, the kernel may choose the other process, which is harmless, too.
     try? file.write(Array("\(min(score + 500, 1000))".utf8))
   }
 }

@@ -8,7 +8,7 @@ import SystemPackage
 package struct PeerProcess: Sendable {
   package let id: Int32
 
-  /// The process that listens at the other end of a Unix socket; nil where that is not known.
+  /// The process that listens at the other end of a Unix socket; nil if that is not known.
   package init?(of socket: Int32) {
     // struct ucred: process, user, group.
     var credentials: [Int32] = [0, 0, 0]
@@ -24,7 +24,7 @@ package struct PeerProcess: Sendable {
       guard let status = try? Descriptor.status(of: FilePath("/proc/\(id)/fd/\(number)")),
         status.kind == .regular || status.kind == .blockDevice, let raw = Int32(number), raw > 2
       else { return nil }
-      // The mode of the link says how the file was opened.
+      // The mode of the link shows how the file was opened.
       guard
         onlyWritten,
         unsafe "/proc/\(id)/fd/\(number)".withCString({ unsafe linux_link_is_writable($0) }) == 0

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Integers have no invalid bits: loading and storing them is safe within the bounds, which each of
-// these checks.
+// Integers have no invalid bits, so loading and storing them is safe within the bounds, which each
+// of these functions checks.
 
 extension RawSpan {
   @inlinable @inline(__always)
@@ -9,7 +9,7 @@ extension RawSpan {
     unsafe unsafeLoad(fromByteOffset: offset, as: UInt8.self)
   }
 
-  /// Eight bytes, in the order of this machine.
+  /// Eight bytes, in the machine's byte order.
   @inlinable @inline(__always)
   package func word(at offset: Int) -> UInt64 {
     unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self)

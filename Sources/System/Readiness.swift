@@ -8,7 +8,7 @@ package struct Readiness: Sendable {
 
   package init() {}
 
-  /// - Returns: a number to ask `isReady` by.
+  /// - Returns: a number that `isReady` accepts.
   @discardableResult
   package mutating func add(_ descriptor: Descriptor, writing: Bool = false) -> Int {
     let events = Int16(POLLIN) | (writing ? Int16(POLLOUT) : 0)

@@ -3,11 +3,11 @@
 import CLinux
 import Glibc
 
-/// Signals, taken by a thread of their own instead of handlers.
+/// Signals, received by a dedicated thread instead of handlers.
 package enum SignalMask {
   /// Blocks all signals in this thread.
   ///
-  /// - Returns: the mask before, for `restore`.
+  /// - Returns: the previous mask, for `restore`.
   static func blockAll() -> sigset_t {
     var (all, before) = (sigset_t(), sigset_t())
     unsafe sigfillset(&all)
@@ -20,7 +20,7 @@ package enum SignalMask {
     unsafe pthread_sigmask(SIG_SETMASK, &mask, nil)
   }
 
-  /// Blocks the signals in this thread and all it starts from now on.
+  /// Blocks the signals in this thread and in all threads that it starts from now on.
   package static func block(_ signals: [Int32]) {
     unsafe with(signals) { unsafe _ = pthread_sigmask(SIG_BLOCK, $0, nil) }
   }
@@ -30,7 +30,7 @@ package enum SignalMask {
     unsafe with([signal]) { unsafe _ = pthread_sigmask(SIG_UNBLOCK, $0, nil) }
   }
 
-  /// Ignores a signal in the whole process.
+  /// Ignores a signal in the entire process.
   package static func ignore(_ signal: Int32) {
     _ = Glibc.signal(signal, SIG_IGN)
   }
@@ -41,20 +41,20 @@ package enum SignalMask {
   /// Whether the process was started with the signal ignored.
   package static func isIgnored(_ signal: Int32) -> Bool { linux_is_ignored(signal) != 0 }
 
-  /// Makes writing to a closed pipe an error in this thread, and not the end of the process.
+  /// Makes writing to a closed pipe an error in this thread instead of ending the process.
   package static func ignoreBrokenPipes() {
     block([SIGPIPE])
   }
 
-  /// The same in all threads, those that run already too.
+  /// The same in all threads, including those that already run.
   package static func ignoreBrokenPipesEverywhere() {
     ignore(SIGPIPE)
   }
 
   /// Waits for one of the signals, which must be blocked.
   ///
-  /// - Parameter milliseconds: the longest wait; nil for no limit.
-  /// - Returns: the signal; nil when time is over.
+  /// - Parameter milliseconds: the timeout; nil for no limit.
+  /// - Returns: the signal; nil on timeout.
   package static func wait(for signals: [Int32], milliseconds: Int?) -> Int32? {
     unsafe with(signals) { set in
       guard let milliseconds else {
@@ -68,7 +68,7 @@ package enum SignalMask {
     }
   }
 
-  /// Ends the process by the signal, as if it had not been caught.
+  /// Ends the process by the signal, as if it were not handled.
   package static func die(of signal: Int32) -> Never {
     _ = Glibc.signal(signal, SIG_DFL)
     unblock(signal)

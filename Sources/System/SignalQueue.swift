@@ -4,12 +4,12 @@ import CLinux
 import Glibc
 import SystemPackage
 
-/// The signals of a process that has one thread only, to be read as they come.
+/// The signals of a process that has only one thread, read as they arrive.
 @safe package final class SignalQueue {
   package let descriptor: Descriptor
   private let buffer: Buffer
 
-  /// From now on no signal ends or stops the process, but those that none can do without.
+  /// From now on, no signal ends or stops the process, except those that cannot be blocked.
   package init() throws {
     buffer = try Buffer(capacity: 128)
     for signal in [SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE, SIGXFSZ] { SignalMask.ignore(signal) }
@@ -22,12 +22,12 @@ import SystemPackage
   }
 
   package enum Meaning: Sendable {
-    /// The worker has ended, or something else about it has changed.
+    /// The worker has exited, or its state has changed.
     case child
     case other(Int32)
   }
 
-  /// The next signal; nil if there is none.
+  /// The next signal; nil if none is pending.
   package func next() -> Meaning? {
     guard descriptor.isReadable(),
       let count = try? descriptor.read(into: buffer, 0..<128), count == 128

@@ -4,8 +4,8 @@ import CLinux
 import Glibc
 import SystemPackage
 
-/// The system calls that can fail, by their C names. Each of them is made through `attempt` and
-/// nowhere else, so that tests of a debug build can make it fail (see `FaultInjection`).
+/// The system calls that can fail, by their C names. All of them go through `attempt`, so that
+/// tests of a debug build can make them fail (see `FaultInjection`).
 enum SystemCall: String, CaseIterable {
   case accept, bind, close, connect, fallocate, fchown, fchownat, fcntl, fstat, fstatat, fstatvfs,
     fsync, ftruncate, getsockopt, ioctl, linkat, listen, lseek, mkdir, mkdtemp, mmap, openat, pipe,
@@ -14,11 +14,11 @@ enum SystemCall: String, CaseIterable {
     unlinkat, waitpid, write, writev
   case posixSpawn = "posix_spawn"
   case threadCreate = "pthread_create"
-  /// What is said on standard error, which is to be heard when a test has all writes fail.
+  /// Messages on standard error, which must be readable when a test makes all writes fail.
   case say
   /// openat of a file without a name.
   case openUnnamed = "tmpfile"
-  /// fallocate that does not free what it makes zeros.
+  /// fallocate that zeros a range without freeing it.
   case zeroRange = "zero_range"
 
   /// Makes the call once: -1 and `errno` if it fails.
@@ -36,8 +36,8 @@ enum SystemCall: String, CaseIterable {
   /// Makes a call that moves bytes once.
   ///
   /// - Parameters:
-  ///   - bytes: how many there are to move.
-  ///   - body: moves at most so many.
+  ///   - bytes: how many to move.
+  ///   - body: moves at most that many.
   @inline(__always)
   func attempt<Value: BinaryInteger>(bytes: Int, _ body: (Int) -> Value) -> Value {
     #if DEBUG
@@ -52,7 +52,7 @@ enum SystemCall: String, CaseIterable {
     #endif
   }
 
-  /// Repeats a call that was interrupted; any other error is thrown.
+  /// Retries an interrupted call; any other error is thrown.
   @discardableResult
   func retry<Value: BinaryInteger>(_ body: () -> Value) throws(Errno) -> Value {
     while true {

@@ -21,11 +21,11 @@ import SystemPackage
 
   /// Starts a thread.
   ///
-  /// - Throws: status 1 if the system has none left for this process.
+  /// - Throws: status 1 if the system cannot start another thread.
   package init(_ body: @escaping @Sendable () -> Void) throws(Failure) {
     let start = unsafe Unmanaged.passRetained(Start(body))
-    // Each thread of ours takes no signal, SIGPIPE among them: those of the process are for the
-    // thread of `Signals`, and a pipe that nobody reads is an error where it is written to.
+    // Our threads receive no signals, including SIGPIPE: the thread of `Signals` receives those of
+    // the process, and writing to a closed pipe is an error.
     let mask = SignalMask.blockAll()
     defer { SignalMask.restore(mask) }
     do {
@@ -46,7 +46,7 @@ import SystemPackage
     isJoinable = true
   }
 
-  /// Waits until the thread has ended; once.
+  /// Waits until the thread has ended; call it once.
   package func join() {
     isJoinable = false
     pthread_join(handle, nil)

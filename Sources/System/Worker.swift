@@ -11,20 +11,20 @@ package import SystemPackage
     case signal(Int32)
   }
 
-  /// The numbers that the descriptors have in the worker.
+  /// The numbers of the descriptors in the worker.
   package static let inherited: (listener: Int32, control: Int32) = (3, 4)
 
   private var process = pid_t()
 
-  /// Starts it in a process group of its own: what is sent to the group of this process, even
-  /// SIGKILL, reaches this process alone.
+  /// Starts it in its own process group: a signal to the group of this process, even SIGKILL, does
+  /// not reach the worker.
   ///
   /// - Parameter argument: an argument that is added to those of this process.
   package init(adding argument: String, listener: Descriptor, control: Descriptor) throws(Errno) {
     var actions = unsafe posix_spawn_file_actions_t()
     unsafe posix_spawn_file_actions_init(&actions)
     defer { unsafe posix_spawn_file_actions_destroy(&actions) }
-    // Out of the way of the numbers that they get.
+    // Avoids the numbers that they will get.
     let high = try [listener, control].map { descriptor throws(Errno) in
       try SystemCall.fcntl.retry { linux_duplicate_above(descriptor.raw, 16) }
     }
@@ -35,7 +35,7 @@ package import SystemPackage
     var attributes = posix_spawnattr_t()
     unsafe posix_spawnattr_init(&attributes)
     defer { unsafe posix_spawnattr_destroy(&attributes) }
-    // The signals that we block are not blocked for it.
+    // The worker does not inherit the signals that we block.
     unsafe posix_spawnattr_setflags(
       &attributes, Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETPGROUP))
 
@@ -53,7 +53,7 @@ package import SystemPackage
 
   package func send(_ signal: Int32) { kill(process, signal) }
 
-  /// How the process has ended; nil while it runs.
+  /// How the process ended; nil while it runs.
   package func end() -> End? {
     var status: Int32 = 0
     guard unsafe waitpid(process, &status, WNOHANG) == process else { return nil }

@@ -2,12 +2,12 @@
 
 import System
 
-/// Where the bytes of an event stream come from.
+/// The source of the bytes of an event stream.
 protocol EventBytes: AnyObject {
-  /// Whether `read` would give something at once, the end among it, or will within some time.
+  /// Whether `read` would return at once, with data or at the end, or will within the timeout.
   func isReady(within milliseconds: Int32) throws -> Bool
-  /// Reads some bytes, waiting for them; 0 at the end.
+  /// Waits for some bytes and reads them; 0 at the end.
   func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int
-  /// Whether nothing follows.
+  /// Whether the stream is at its end.
   func isAtEnd() throws -> Bool
 }

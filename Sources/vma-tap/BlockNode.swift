@@ -21,9 +21,9 @@ package struct BlockNode: Decodable {
 
   /// All nodes that have a name.
   ///
-  /// Without `flat`, each node carries all that it stands on, which grows with the square of the
-  /// length of a backing chain, and QEMU's guest stands still meanwhile. Even so it is expensive:
-  /// ask once.
+  /// Without `flat`, each node includes all nodes below it, which grows with the square of the
+  /// length of a backing chain, and QEMU's guest stops meanwhile. Even with `flat` it is expensive:
+  /// call it once.
   static func all(_ client: QMPClient) throws -> [BlockNode] {
     try client.execute(
       "query-named-block-nodes", ["flat": .bool(true)], returning: [BlockNode].self)

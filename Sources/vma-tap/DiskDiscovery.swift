@@ -3,25 +3,25 @@
 import System
 import VMA
 
-/// A disk that QEMU has.
+/// A disk of QEMU.
 struct Disk: Sendable {
-  /// What QEMU calls it: the id of a drive, or the name of a node.
+  /// QEMU's name for it: the ID of a drive, or the name of a node.
   var device: String
-  /// All names by which it can be asked for.
+  /// All names that select it.
   var aliases: [String]
-  /// Bytes of it, as the guest sees them.
+  /// Its size in bytes, as the guest sees it.
   var size: UInt64
   var isReadOnly: Bool
-  /// What it is called in the archive.
+  /// Its name in the archive.
   var name: String
 }
 
-/// The disks of a machine, as its monitor tells them.
+/// The disks of a machine, as its monitor reports them.
 struct DiskDiscovery {
   private struct Block: Decodable {
     var device: String
     var qdev: String?
-    /// Not there where the drive is empty.
+    /// Missing if the drive is empty.
     var inserted: BlockNode?
   }
 
@@ -30,7 +30,7 @@ struct DiskDiscovery {
     enum CodingKeys: String, CodingKey { case nodeName = "node-name" }
   }
 
-  /// The disks that a backup of all takes, and read-only ones.
+  /// The disks that a backup includes by default, and read-only ones.
   let disks: [Disk]
   private let nodes: [Disk]
 
@@ -49,7 +49,7 @@ struct DiskDiscovery {
     if !blocks.isEmpty {
       disks = attached
     } else {
-      // qemu-storage-daemon has no guest; what it exports is what somebody writes to.
+      // qemu-storage-daemon has no guest; its clients write to what it exports.
       let exports = try client.execute("query-block-exports", returning: [Export].self)
       disks = Set(exports.map(\.nodeName)).sorted().compactMap { [nodes] name in
         nodes.first { $0.device == name }
@@ -57,7 +57,7 @@ struct DiskDiscovery {
     }
   }
 
-  /// `/machine/peripheral/scsi0/virtio-backend` is the device with the id `scsi0`.
+  /// `/machine/peripheral/scsi0/virtio-backend` is the device with the ID `scsi0`.
   private static func bus(of qdev: String?) -> String {
     let words = (qdev ?? "").split(separator: "/").map(String.init)
     guard let place = words.firstIndex(of: "peripheral"), place + 1 < words.count else {
@@ -66,11 +66,10 @@ struct DiskDiscovery {
     return words[place + 1]
   }
 
-  /// The disks that were asked for, `DEVICE` or `DEVICE=NAME` each; all writable ones where none
-  /// was.
+  /// The selected disks, `DEVICE` or `DEVICE=NAME` each; by default all writable ones.
   func select(_ arguments: [String]) throws -> [Disk] {
-    // The node that a running job has put above an exported one, with a name of QEMU's making, or
-    // that a run with scratch files has put below a device.
+    // The node that a running job added above an exported one, with a name that QEMU generated, or
+    // that a run with scratch files added below a device.
     if arguments.isEmpty,
       disks.contains(where: { $0.device.hasPrefix("#") || $0.device.hasPrefix(Jobs.family) })
     {
@@ -104,7 +103,7 @@ struct DiskDiscovery {
   }
 
   private func find(_ argument: String) throws -> Disk {
-    // A name of QEMU's can have a `=` in it; then it is told by being there.
+    // A name in QEMU may contain `=`; then it is only found by comparing.
     if let disk = find(exactly: argument) { return disk }
     guard let split = argument.lastIndex(of: "="), split != argument.startIndex else {
       throw missing(argument)
@@ -140,13 +139,13 @@ extension Disk {
     self.aliases = aliases.filter { !$0.isEmpty }
     size = node.image.virtualSize
     isReadOnly = node.isReadOnly
-    // A node may have any name; that of the guest's bus says more.
+    // A node may have any name; that of the guest's bus is more informative.
     let bus = self.aliases.first { Self.isBusName($0) }
     name = Self.name(
       for: Self.isBusName(device) || device.hasPrefix("drive-") ? device : bus ?? device)
   }
 
-  /// Proxmox VE's configurations say `scsi0` where its archives say `drive-scsi0`.
+  /// The configuration of Proxmox VE contains `scsi0`, its archives `drive-scsi0`.
   fileprivate static func name(for device: String) -> String {
     isBusName(device) ? "drive-" + device : device
   }

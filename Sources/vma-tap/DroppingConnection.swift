@@ -2,21 +2,21 @@
 
 package import System
 
-/// A client of the NBD server when there is no worker any more: every write is answered with
-/// success and dropped, so that the guest's own writes, which wait for it, go on.
+/// A client of the NBD server after the worker has died: every write is acknowledged and dropped,
+/// so that the guest's own writes, which wait for it, continue.
 package final class DroppingConnection {
   package let socket: Descriptor
   private var handshake: NBDHandshake
   private var input: [UInt8] = []
   private var output: [UInt8]
-  /// The request whose data is on its way, and bytes of this data that are.
+  /// The request whose data is arriving, and the bytes of that data received so far.
   private var request: NBDRequest?
   private var rest = 0
 
-  /// The export that the client has opened, by its place.
+  /// The index of the export that the client opened.
   var export: Int? { handshake.chosen }
   var hasOutput: Bool { !output.isEmpty }
-  /// Whether a request has come, so that the client takes itself for connected.
+  /// Whether a request has arrived, so that the client considers itself connected.
   private(set) var hasRequest = false
   /// When the client connected.
   let start = Host.uptime
@@ -29,16 +29,16 @@ package final class DroppingConnection {
 
   /// Reads and writes what is possible without waiting.
   ///
-  /// - Returns: false where the client has gone.
+  /// - Returns: false if the client has disconnected.
   package func serve(_ buffer: Buffer) -> Bool {
     do {
       var isThere = true
       while isThere, let count = try socket.readNow(into: buffer, 0..<buffer.capacity) {
         isThere = count > 0 && take(buffer, count)
-        // One that sends without an end is not the only one.
+        // A client that sends endlessly must not block the others.
         if output.count > 1 << 16 || count == buffer.capacity { break }
       }
-      // Valid requests are answered, whatever came after them.
+      // Valid requests are answered, even if invalid data follows.
       while !output.isEmpty, let count = try socket.writeNow(output) { output.removeFirst(count) }
       return isThere
     } catch {
@@ -46,7 +46,7 @@ package final class DroppingConnection {
     }
   }
 
-  /// - Returns: false where nothing valid can follow.
+  /// - Returns: false if nothing valid can follow.
   private func take(_ buffer: Buffer, _ count: Int) -> Bool {
     var start = 0
     while start < count {

@@ -2,7 +2,7 @@
 
 import System
 
-/// What QEMU says about its guest as a whole.
+/// What QEMU reports about its guest.
 package struct GuestState: Decodable {
   private var status: String
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A value to send to QEMU. What it answers is decoded into types of its own.
+/// A value to send to QEMU. Answers are decoded into types of their own.
 package enum JSON: Sendable, Encodable {
   case string(String)
   case number(Int)

@@ -10,30 +10,30 @@ package struct JobState: Decodable {
   var isConcluded: Bool { status == "concluded" }
 }
 
-/// The jobs and nodes that one run has in QEMU, all with a name that no other run has, so that they
-/// can be found again over another connection, and by a person.
+/// The jobs and nodes of one run in QEMU. Their names are unique to the run, so that another
+/// connection, or an administrator, can find them.
 struct Jobs {
-  /// What the names of all runs begin with.
+  /// The common prefix of the names of all runs.
   static let family = "vmatap-"
 
-  /// Small requests, and few: what a write of the guest may have to wait behind. Half a megabyte,
-  /// where the default is 64 MiB.
+  /// Small requests, and few: a guest write may have to wait for them. Half a megabyte; the default
+  /// is 64 MiB.
   private static let performance: JSON = ["max-workers": 2, "max-chunk": 262144]
 
   let disks: [Disk]
-  /// What the names of this run begin with.
+  /// The prefix of the names of this run.
   let prefix: String
 
   init(_ disks: [Disk]) {
     self.disks = disks
-    // A name of a node has 31 characters at most.
+    // The name of a node has at most 31 characters.
     let random = String(UInt32.random(in: .min ... .max), radix: 36)
     prefix = "\(Self.family)\(Host.processID)-\(random)-"
   }
 
   func jobID(_ index: Int) -> String { "\(prefix)j\(index + 1)" }
   private func nodeName(_ index: Int) -> String { "\(prefix)n\(index + 1)" }
-  /// What a disk is called on the socket.
+  /// The name of a disk on the socket.
   static func exportName(_ index: Int) -> String { "disk\(index + 1)" }
 
   /// Makes QEMU a client of the server, for each disk.
@@ -46,15 +46,15 @@ struct Jobs {
           "driver": "nbd", "node-name": .string(nodeName(index)),
           "server": ["type": "unix", "path": .string(serverPath)],
           "export": .string(Self.exportName(index)),
-          // Zeros come as a word instead of as data.
+          // Zeros are sent as a command instead of as data.
           "detect-zeroes": "on",
-          // Where the worker process dies, requests wait for the guard to answer them.
+          // If the worker process dies, requests wait for the guard to answer them.
           "reconnect-delay": 10,
         ])
     }
   }
 
-  /// Starts the backup of all disks, of one instant.
+  /// Starts the backup of all disks at the same point in time.
   func start(_ client: QMPClient, schema: Schema, _ link: GuardLink) throws {
     let breaksSnapshot = schema.has("on-cbw-error", in: "blockdev-backup")
     let hasLimits = schema.has("x-perf", in: "blockdev-backup")
@@ -62,7 +62,7 @@ struct Jobs {
       var job: [String: JSON] = [
         "job-id": .string(jobID(index)), "device": .string(disk.device),
         "target": .string(nodeName(index)), "sync": "full",
-        // A job that has ended stays until its end has been seen.
+        // A job that has ended remains until its end has been seen.
         "auto-dismiss": false,
       ]
       if hasLimits { job["x-perf"] = Self.performance }
@@ -81,13 +81,13 @@ struct Jobs {
     try client.execute("query-jobs", returning: [JobState].self).filter { $0.id.hasPrefix(prefix) }
   }
 
-  /// Stops or continues the copying in the background; guest writes are copied all the while.
+  /// Pauses or continues background copying; guest writes are copied in any case.
   func pause(_ client: QMPClient, _ isPausing: Bool) throws {
     for index in disks.indices {
       do {
         try client.execute(isPausing ? "job-pause" : "job-resume", ["id": .string(jobID(index))])
       } catch is QMPError {
-        // One that is at its end cannot be paused, and need not be.
+        // A job at its end cannot be paused, and does not need to be.
       }
     }
   }
@@ -97,7 +97,7 @@ struct Jobs {
     (disks.indices.map(jobID) + disks.indices.map(nodeName)).joined(separator: ", ")
   }
 
-  /// What removes all of this run from QEMU.
+  /// Removes everything of this run from QEMU.
   var removal: Removal {
     Removal(jobs: disks.indices.map(jobID), nodes: disks.indices.map(nodeName))
   }

@@ -2,17 +2,17 @@
 
 import VMA
 
-/// What the server offers: a disk that can be written.
+/// What the server offers: a writable disk.
 package struct NBDExport: Sendable {
   var name: String
   var size: UInt64
 }
 
-/// The client talks of what cannot be.
+/// The client violates the protocol.
 struct NBDViolation: Error {}
 
-/// The handshake of the NBD protocol ("fixed newstyle"), on the server's side, without any input and
-/// output of its own.
+/// The server side of the handshake of the NBD protocol ("fixed newstyle"), without any I/O of its
+/// own.
 ///
 /// https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
 struct NBDHandshake {
@@ -45,7 +45,7 @@ struct NBDHandshake {
     case data(option: UInt32)
   }
 
-  /// Flags are there; flush, force unit access and write-zeroes can be sent.
+  /// Flags are present; flush, force unit access and write-zeroes are supported.
   private static let transmissionFlags: UInt16 = 1 | 4 | 8 | 0x40
 
   private let exports: [NBDExport]
@@ -54,16 +54,16 @@ struct NBDHandshake {
   private var output = bigEndian(Magic.server) + bigEndian(Magic.option) + bigEndian(UInt16(3))
   /// How many bytes `receive` expects next.
   private(set) var needed = 4
-  /// The export that the client has chosen, by its place; the handshake is over then.
+  /// The index of the export that the client chose; the handshake is then complete.
   private(set) var chosen: Int?
-  /// Whether the client has ended the handshake without choosing one.
+  /// Whether the client ended the handshake without choosing one.
   private(set) var isAborted = false
 
   init(_ exports: [NBDExport]) {
     self.exports = exports
   }
 
-  /// What is to be sent now.
+  /// Bytes to be sent now.
   mutating func takeOutput() -> [UInt8] {
     defer { output = [] }
     return output
@@ -106,7 +106,7 @@ struct NBDHandshake {
       }
       answer(option, OptionReply.acknowledge)
     case Option.info, Option.go:
-      // A name behind its length; then what else the client would like to know, and need not.
+      // A name after its length; then the information that the client requests, which is optional.
       let length = data.count < 4 ? .max : Int(integer(data[..<4], as: UInt32.self))
       guard data.count >= 6, length <= data.count - 6 else {
         return answer(option, OptionReply.invalid)
@@ -144,7 +144,7 @@ struct NBDRequest {
   static let size = 28
   private static let magic: UInt32 = 0x2560_9513
   private static let replyMagic: UInt32 = 0x6744_6698
-  /// The most that a request may bring, as the protocol recommends.
+  /// The maximum size of a request, as the protocol recommends.
   private static let maximumPayload: UInt64 = 32 << 20
 
   var command: Command
@@ -168,7 +168,7 @@ struct NBDRequest {
     guard command != .write || length <= Self.maximumPayload else { throw NBDViolation() }
   }
 
-  /// The answer to it: success, but for what is not offered.
+  /// The answer to it: success, unless the command is not supported.
   var reply: [UInt8] {
     let invalid: UInt32 = 22
     return bigEndian(Self.replyMagic) + bigEndian(command == .other ? invalid : 0)

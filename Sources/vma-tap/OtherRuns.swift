@@ -5,25 +5,25 @@ import Files
 import System
 import SystemPackage
 
-/// What other runs of vma-tap have in QEMU: backups that are made just now, and what killed runs
-/// have left.
+/// What other runs of vma-tap have in QEMU: backups in progress, and what killed runs left.
 struct OtherRuns {
   private struct Run {
     var jobs: [JobState] = []
     var nodes: [String] = []
-    /// Where the nodes lead, if there are any.
+    /// The socket that the nodes use, if there are any.
     var socket: FilePath?
   }
 
   private enum State {
     case alive
-    /// Its socket refuses connections: its processes have ended.
+    /// Its socket refuses connections: its processes have exited.
     case dead
-    /// The socket cannot be reached from here, which says nothing: its run may see another `/tmp`.
+    /// The socket cannot be reached from here, which proves nothing: its run may have another
+    /// `/tmp`.
     case unknown(String)
   }
 
-  /// Seconds that a run has to dismiss its own job, when this has concluded.
+  /// Seconds that a run has to dismiss its own concluded job.
   private static let grace = 2.0
   /// Seconds that QEMU has to end a job.
   private static let limit = 30.0
@@ -45,7 +45,7 @@ struct OtherRuns {
     self.runs = runs.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
   }
 
-  /// `vmatap-4711-q9x2-j1` and `vmatap-4711-q9x2-n1` are of the same run.
+  /// `vmatap-4711-q9x2-j1` and `vmatap-4711-q9x2-n1` belong to the same run.
   private static func prefix(of name: String) -> String? {
     guard name.hasPrefix(Jobs.family), let end = name.lastIndex(of: "-"),
       name.distance(from: name.startIndex, to: end) >= Jobs.family.count
@@ -53,13 +53,13 @@ struct OtherRuns {
     return String(name[...end])
   }
 
-  /// Removes from QEMU what killed runs have left.
+  /// Removes from QEMU what killed runs left.
   ///
-  /// A job of such a run may stand paused without noticing, while each write of the guest to a place
-  /// that it has not copied fails.
+  /// A job of such a run may remain paused without any sign, while each guest write to an area that
+  /// it has not copied fails.
   ///
-  /// - Returns: whether there was something.
-  /// - Throws: status 66 where a job may be of a run that is alive, or not.
+  /// - Returns: whether anything was removed.
+  /// - Throws: status 66 if a job may belong to a run that is alive.
   func removeDead(_ client: QMPClient) throws -> Bool {
     var hasRemoved = false
     for (prefix, run) in runs {
@@ -72,7 +72,7 @@ struct OtherRuns {
           PrivateDirectory.removeRemains(of: socket, prefix: Guard.directoryPrefix)
         }
       case .unknown(let reason):
-        // Nodes without a job harm nobody, and may be of a run that is about to start.
+        // Nodes without a job are harmless, and may belong to a run that is about to start.
         guard !run.jobs.isEmpty else { continue }
         try Self.dismiss(prefix, reason, client)
         try Self.remove(run, client)
@@ -85,13 +85,13 @@ struct OtherRuns {
   private static func state(of run: Run) -> State {
     guard let socket = run.socket else { return .unknown("its socket is unknown") }
     do {
-      // It names no export, which the other side takes for what it is.
+      // It opens no export; the other side ignores such a client.
       _ = try Descriptor.connect(to: socket, milliseconds: 1000)
       return .alive
     } catch {
       switch error {
       case .connectionRefused: return .dead
-      // It listens, and many have called.
+      // It listens, and has a queue of clients.
       case .resourceTemporarilyUnavailable: return .alive
       default: return .unknown("\(socket): \(error)")
       }
@@ -112,7 +112,7 @@ struct OtherRuns {
     }
   }
 
-  /// Lets concluded jobs be dismissed, by their own run if it lives.
+  /// Waits until concluded jobs are dismissed, by their own run if it is alive.
   private static func dismiss(_ prefix: String, _ reason: String, _ client: QMPClient) throws {
     let end = Host.uptime + grace
     while true {

@@ -2,15 +2,15 @@
 
 import System
 
-/// The clusters of a disk that are zeros and still to be reported: a bit for each of them, so that
-/// they take no room however many there are.
+/// The clusters of a disk that are zeros and still to be reported: one bit for each, so that their
+/// number does not matter.
 struct PendingZeros {
   private let words: Buffer
-  /// A bit for each of the words that is not 0.
+  /// A bit for each word that is not 0.
   private let summary: Buffer
   private let wordCount: Int
   private(set) var count = 0
-  /// The word where the last run was found: the background goes front to back.
+  /// The word where the last run was found: background copying is sequential.
   private var cursor = 0
 
   init(clusterCount: Int) throws {
@@ -55,7 +55,7 @@ struct PendingZeros {
     return start..<end
   }
 
-  /// The first word at or after `index` that is not 0.
+  /// The next word at or after `index` that is not 0.
   private func firstWord(from index: Int) -> Int? {
     var group = index / 64
     var bits = summary.word(group) & (.max << (index % 64))
@@ -67,7 +67,7 @@ struct PendingZeros {
     return group * 64 + bits.trailingZeroBitCount
   }
 
-  /// So many bits from a place on, at most up to the last.
+  /// This many bits from a position on, at most up to the last.
   private static func bits(_ first: Int, _ count: Int) -> UInt64 {
     count == 0 ? 0 : (.max >> (64 - count)) << first
   }

@@ -4,7 +4,7 @@ package import FoundationEssentials
 import System
 import SystemPackage
 
-/// What QEMU says when it refuses a command.
+/// The error that QEMU returns for a command.
 package struct QMPError: Error, Decodable, CustomStringConvertible {
   var kind: String?
   var desc: String
@@ -17,7 +17,7 @@ package struct QMPError: Error, Decodable, CustomStringConvertible {
   }
 }
 
-/// The connection to the monitor is of no use any more.
+/// The connection to the monitor cannot be used any more.
 package struct QMPLost: Error, CustomStringConvertible {
   package var description: String
 }
@@ -42,20 +42,20 @@ package struct QMPMessage {
   package enum Kind {
     case greeting
     case event(String, reason: String?)
-    /// - Parameter id: nil where the answer is not to a command of ours.
+    /// - Parameter id: nil if the answer is not to a command of ours.
     case answer(id: Int?, QMPError?)
   }
 
   private struct Envelope: Decodable {
     struct Greeting: Decodable {}
     struct Details: Decodable { var reason: String? }
-    /// The id of a command, of any type; ours are numbers.
+    /// The ID of a command, of any type; ours are numbers.
     enum ID: Decodable {
       case number(Int)
       case other
       init(from decoder: any Decoder) throws {
         let value = try decoder.singleValueContainer()
-        // An Int that does not fit would make all of the message invalid.
+        // An Int that does not fit would make the entire message invalid.
         do {
           self = Int(exactly: try value.decode(Double.self)).map { .number($0) } ?? .other
         } catch is DecodingError {
@@ -78,10 +78,10 @@ package struct QMPMessage {
   }
 
   package var kind: Kind
-  /// All of the message.
+  /// The entire message.
   package var data: Data
 
-  /// - Throws: `QMPLost` where it is none.
+  /// - Throws: `QMPLost` if it is not one.
   package init(_ data: Data) throws {
     self.data = data
     do {
@@ -100,7 +100,7 @@ package struct QMPMessage {
   }
 }
 
-/// A connection to a QMP monitor that never waits: for one thread.
+/// A connection to a QMP monitor that never waits, for one thread.
 package struct QMPChannel {
   private static let chunk = 1 << 16
 
@@ -109,16 +109,17 @@ package struct QMPChannel {
   private var splitter = JSONSplitter()
 
   /// - Parameters:
-  ///   - milliseconds: how long to wait where the monitor has a queue of clients.
-  ///   - buffer: in use only while something is received; nil for one of its own.
+  ///   - milliseconds: how long to wait if the monitor has a queue of clients.
+  ///   - buffer: used only while something is received; nil to allocate one.
   init(_ path: FilePath, milliseconds: Int, buffer: Buffer? = nil) throws {
     self.buffer = try buffer ?? Buffer(capacity: Self.chunk)
     socket = try Descriptor.connect(to: path, milliseconds: milliseconds)
   }
 
-  /// Reads once, and hands on the messages that are complete with that.
+  /// Reads once, and passes on the messages that are then complete.
   ///
-  /// - Throws: `QMPLost` at the end, and where there is anything but QMP, after what came before.
+  /// - Throws: `QMPLost` at the end, and for anything that is not QMP, after the messages before
+  ///   it.
   mutating func receive(_ take: (QMPMessage) throws -> Void) throws {
     guard let count = try read() else { return }
     guard count > 0 else { throw QMPLost(description: "QEMU closed the monitor") }
@@ -143,7 +144,7 @@ package struct QMPChannel {
 
   /// Sends a command.
   ///
-  /// - Parameter uptime: when to give up on a monitor that does not read.
+  /// - Parameter uptime: the deadline for a monitor that does not accept commands.
   func send(_ bytes: [UInt8], until uptime: Double) throws {
     var rest = bytes[...]
     while !rest.isEmpty {
@@ -163,17 +164,18 @@ package struct QMPChannel {
   }
 }
 
-/// Finds JSON objects in bytes, which may be spread over lines, as QEMU's `pretty=on` does.
+/// Finds JSON objects in bytes, possibly over several lines, as with `pretty=on` in QEMU.
 package struct JSONSplitter {
-  /// The longest object that QEMU sends is its schema, of about 200 KB, or the list of its nodes.
+  /// The longest objects that QEMU sends are its schema, of about 200 KB, and the list of its
+  /// nodes.
   static let limit = 64 << 20
-  /// What the decoder takes.
+  /// The limit of the decoder.
   private static let deepest = 500
 
   private var bytes: [UInt8] = []
   /// Where the next object begins.
   private var start = 0
-  /// Bytes that have been looked at.
+  /// Bytes already examined.
   private var scanned = 0
   private var depth = 0
   private var isInString = false
@@ -189,9 +191,9 @@ package struct JSONSplitter {
     for index in new.indices { bytes.append(new[index]) }
   }
 
-  /// The next object that is complete.
+  /// The next complete object.
   ///
-  /// - Throws: `QMPLost` where something else comes, or no end within the limit.
+  /// - Throws: `QMPLost` if other data arrives, or no end within the limit.
   package mutating func next() throws -> Data? {
     while scanned < bytes.count {
       let byte = bytes[scanned]

@@ -3,7 +3,7 @@
 import System
 import SystemPackage
 
-/// Ends in QEMU what a worker that has died has begun, without ever waiting: the same thread answers
+/// Ends in QEMU what a dead worker started, without ever waiting: the same thread acknowledges
 /// QEMU's writes meanwhile.
 struct Rescue {
   private enum State {
@@ -14,7 +14,8 @@ struct Rescue {
     case idle
   }
 
-  /// Seconds that QEMU has to answer a command, or for the greeting once another client has gone.
+  /// Seconds that QEMU has to answer a command, or for the greeting once another client has
+  /// disconnected.
   private static let limit = 30.0
 
   private let buffer: Buffer
@@ -27,14 +28,14 @@ struct Rescue {
   private var lastID = 0
   private var nextTime: Double
   private(set) var isDone = false
-  /// Whether nobody listens at the monitor.
+  /// Whether no process listens at the monitor.
   private(set) var isRefused = false
 
   var socket: Descriptor? { channel?.socket }
   /// Seconds until there is something to do.
   var delay: Double { max(0, nextTime - Host.uptime) }
 
-  /// - Parameter buffer: for what the monitor sends; there may be no memory for another one.
+  /// - Parameter buffer: for data of the monitor; there may not be enough memory for another one.
   init(_ path: String, jobs: [String], nodes: [String], buffer: Buffer) {
     self.buffer = buffer
     self.path = FilePath(path)
@@ -59,7 +60,7 @@ struct Rescue {
       switch state {
       case .idle: try advance()
       case .asked: throw QMPLost(description: "no answer")
-      // Another client may have the monitor; our turn comes when it has gone.
+      // Another client may use the monitor; we continue when it disconnects.
       case .greeting, .unconnected: nextTime = Host.uptime + Self.limit
       }
     } catch {
@@ -87,7 +88,7 @@ struct Rescue {
     switch (state, message.kind) {
     case (.greeting, .greeting): try ask("qmp_capabilities", nil)
     case (.asked(let id), .answer(let answered, let error)) where id == answered:
-      // The first is of the negotiation.
+      // The first answer belongs to the negotiation.
       if id > 1 { try removal.receive(error.map { .failure($0) } ?? .success(message.data)) }
       try advance()
     default: break

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What `query-qmp-schema` says about the arguments of commands.
+/// What `query-qmp-schema` reports about the arguments of commands.
 package struct Schema: Decodable {
   private struct Entry: Decodable {
-    /// The members of alternate types have no name.
+    /// Members of alternate types have no name.
     struct Member: Decodable { var name: String? }
     var name: String
     var argType: String?
@@ -26,7 +26,7 @@ package struct Schema: Decodable {
     entries = try [Entry](from: decoder)
   }
 
-  /// Whether a command knows an argument. Types have numbers for names, commands their own.
+  /// Whether a command has an argument. Types have numbers as names, commands their own.
   package func has(_ argument: String, in command: String) -> Bool {
     guard let type = entries.first(where: { $0.name == command })?.argType,
       let members = entries.first(where: { $0.name == type })?.members

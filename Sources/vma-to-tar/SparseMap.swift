@@ -2,15 +2,15 @@
 
 import Archives
 
-/// The regions of a disk that a sparse tar member tells apart, at most so many: beyond that the
-/// smallest holes become data, the first of them first, so that the same disk always gives the same
+/// The regions of a disk in a sparse tar member, up to a maximum number. Beyond that, the smallest
+/// holes become data, the first of them first, so that the same disk always results in the same
 /// map.
 struct SparseMap {
   private(set) var ranges: [Range<UInt64>] = []
 
   init(_ disk: OrderedDisk, limit: Int) {
-    // Holes are counted by their size before any list is made: the list of a torn disk of 4 TiB
-    // would take more memory than all else.
+    // Holes are counted by their size before any list is created: the list for a fragmented disk of
+    // 4 TiB would need too much memory.
     var countBySize: [UInt64: Int] = [:]
     var regionCount = 0
     var end: UInt64?

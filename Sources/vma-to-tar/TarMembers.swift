@@ -5,7 +5,7 @@ import Command
 import System
 import VMA
 
-/// The members of the tar in their order: configs, disks, the state of the machine.
+/// The members of the tar in their order: configuration files, disks, the VM state.
 struct TarMembers {
   struct Disk {
     var name: [UInt8]
@@ -15,8 +15,8 @@ struct TarMembers {
   private(set) var configs: [(name: [UInt8], content: [UInt8])] = []
   private(set) var disks: [Disk] = []
 
-  /// - Throws: 66 for a drive that is not there, 65 for a name that no file can have, 64 for what
-  ///   the layout cannot hold.
+  /// - Throws: 66 for a drive that does not exist, 65 for an invalid file name, 64 for what the
+  ///   layout cannot contain.
   init(
     _ header: ArchiveHeader, drives: [String], layout: Layout, prefix: String?, archive: String
   ) throws {
@@ -34,8 +34,8 @@ struct TarMembers {
     }
   }
 
-  /// What `qmrestore` takes: `qemu-server.conf`, whose `#qmdump#map` lines become `#vzdump#map`
-  /// lines that name the members, and a plain member for each disk.
+  /// The layout that `qmrestore` accepts: `qemu-server.conf`, whose `#qmdump#map` lines become
+  /// `#vzdump#map` lines that name the members, and a plain member for each disk.
   private mutating func takeForRestore(_ header: ArchiveHeader, archive: String) throws {
     guard let config = header.config(named: "qemu-server.conf") else {
       throw Failure(

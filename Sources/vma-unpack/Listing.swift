@@ -5,7 +5,7 @@ import FoundationEssentials
 import System
 import VMA
 
-/// What the header of an archive says, for people and for programs.
+/// Prints the header of an archive, for users and for programs.
 struct Listing {
   enum Form {
     case text, json, pve
@@ -56,7 +56,7 @@ struct Listing {
     }
   }
 
-  /// The lines of the reference tool.
+  /// The output format of the reference tool.
   private func writePVE() throws {
     for config in header.configs {
       try put("CFG: size: \(config.data.count) name: \(String(printable: config.name))\n")
@@ -117,7 +117,8 @@ struct Listing {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     let text = String(decoding: try encoder.encode(value), as: UTF8.self)
-    // The encoder leaves characters raw that turn a terminal's head; they stand in strings only.
+    // The encoder does not escape characters that change the direction of writing; only strings
+    // contain them.
     guard text.unicodeScalars.contains(where: { !$0.isHarmless }) else { return text }
     var safe = ""
     for scalar in text.unicodeScalars {

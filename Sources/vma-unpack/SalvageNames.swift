@@ -3,9 +3,9 @@
 import Archives
 import VMA
 
-/// The names of all that a salvage may leave. A name that plain unpacking can give is never refused
-/// because of a suffix: it is shortened, or numbered, until it fits and is free. So are names of a
-/// damaged header, whose files are all called partial.
+/// The names of all files that a salvage may create. A name that plain unpacking can use is never
+/// refused because of a suffix: it is shortened, or numbered, until it fits and is free. The same
+/// applies to names of a damaged header, whose files are all partial.
 struct SalvageNames {
   private(set) var partial: [UInt8: OutputName] = [:]
   private(set) var map: [UInt8: OutputName] = [:]
@@ -15,7 +15,7 @@ struct SalvageNames {
   /// - Parameters:
   ///   - unmapped: the drives that become files.
   ///   - mapped: all drives, if they get maps.
-  ///   - unprovenConfigs: configs that may be wrong.
+  ///   - unprovenConfigs: configuration files that may be wrong.
   init(
     taken names: [OutputName], unmapped: [ArchiveHeader.Device], mapped: [ArchiveHeader.Device],
     unprovenConfigs: [ArchiveHeader.Config]
@@ -31,7 +31,7 @@ struct SalvageNames {
   }
 
   private mutating func free(_ base: some Collection<UInt8>, _ suffix: String) -> OutputName {
-    // Names of a damaged header can hold anything.
+    // Names of a damaged header can contain anything.
     let base = base.map { $0 < 32 || $0 == 127 || $0 == 47 ? UInt8(ascii: "_") : $0 }
     var number = 1
     while true {
