@@ -27,7 +27,10 @@ package final class SalvageReader: ExtentSource {
   private let ownFaults = DamageLog()
   private let headerFault: FormatError?
   /// Of the archive; nil until an extent tells it, where the header does not have to be right.
-  private var uuid: ArchiveHeader.UUID?
+  private var uuid: ArchiveHeader.UUID? {
+    didSet { needle = Needle(uuid) }
+  }
+  private var needle: Needle
   private var window: Buffer
   private var unread = 0..<0
   /// Where `unread` starts in the archive.
@@ -51,7 +54,32 @@ package final class SalvageReader: ExtentSource {
   private var comparedBytes: UInt64 = 0
   private var scratch: Buffer?
 
+  /// Bytes of headers that were checked although another one may begin within them.
+  private var contestedBytes: UInt64 = 0
+
   private static let windowSize = 12 << 20
+
+  /// What every header holds, and where.
+  private struct Needle {
+    var bytes: [UInt8]
+    var position = 0
+    var other: [UInt8]
+    var distance = 0
+
+    /// The uuid is rarer than the magic, of which something else may be full, unless that is true of
+    /// the uuid itself.
+    init(_ uuid: ArchiveHeader.UUID?) {
+      bytes = Array("VMAE".utf8)
+      other = bytes
+      guard let uuid else { return }
+      let text = (0..<16).map { UInt8(truncatingIfNeeded: uuid.value >> (8 * (15 - UInt128($0)))) }
+      if Set(text).count > 4 {
+        (bytes, position, distance) = (text, 8, -8)
+      } else {
+        (other, distance) = (text, 8)
+      }
+    }
+  }
 
   /// - Parameters:
   ///   - reader: which has read the header of the archive, and no extent.
@@ -60,6 +88,7 @@ package final class SalvageReader: ExtentSource {
     header = reader.header
     headerFault = reader.headerFault
     uuid = reader.headerFault == nil ? reader.header.uuid : nil
+    needle = Needle(uuid)
     source = reader.source
     name = reader.name
     self.log = log
@@ -290,34 +319,32 @@ package final class SalvageReader: ExtentSource {
 
   /// The first sound header that starts in a range of the window, which is completed to hold it.
   private func firstSoundHeader(in range: Range<Int>) throws -> Int? {
-    let (needle, position, other, distance) = needle
-    var offset = range.lowerBound
-    while offset < range.upperBound {
-      let start = unread.lowerBound + offset + position
-      let end = min(
-        unread.lowerBound + range.upperBound + position + needle.count - 1, unread.upperBound)
-      guard start < end,
-        let place = window.firstIndex(of: needle, with: other, at: distance, in: start..<end)
-      else { return nil }
-      offset = place - position - unread.lowerBound
-      if offset + VMAFormat.extentHeaderSize > unread.count {
-        try fill(offset + VMAFormat.extentHeaderSize)
+    var start = range.lowerBound
+    while let offset = candidate(in: start..<range.upperBound) {
+      let end = offset + VMAFormat.extentHeaderSize
+      if end > unread.count { try fill(end) }
+      start = offset + 1
+      // Only of the last one in 512 bytes that are full of candidates it is sure that a true one is
+      // not missed. The others are checked too, but not beyond the time that reading takes.
+      if candidate(in: start..<end) != nil {
+        guard contestedBytes < byte + UInt64(Self.windowSize) else { continue }
+        contestedBytes += UInt64(VMAFormat.extentHeaderSize)
       }
       if soundHeader(at: offset) != nil { return offset }
-      offset += 1
     }
     return nil
   }
 
-  /// What every header holds, and where. The uuid is rarer than the magic, of which something else
-  /// may be full, unless that is true of the uuid itself.
-  private var needle: (bytes: [UInt8], position: Int, other: [UInt8], distance: Int) {
-    let magic = Array("VMAE".utf8)
-    let bytes = uuid.map { uuid in
-      (0..<16).map { UInt8(truncatingIfNeeded: uuid.value >> (8 * (15 - UInt128($0)))) }
-    }
-    guard let bytes else { return (magic, 0, magic, 0) }
-    return Set(bytes).count > 4 ? (bytes, 8, magic, -8) : (magic, 0, bytes, 8)
+  /// The first place in a range of the window where something looks like a header.
+  private func candidate(in range: Range<Int>) -> Int? {
+    let first = unread.lowerBound + needle.position
+    let start = first + range.lowerBound
+    let end = min(first + range.upperBound + needle.bytes.count - 1, unread.upperBound)
+    guard start < end,
+      let place = window.firstIndex(
+        of: needle.bytes, with: needle.other, at: needle.distance, in: start..<end)
+    else { return nil }
+    return place - first
   }
 
   /// Moves on to the next sound header at or after `offset`.

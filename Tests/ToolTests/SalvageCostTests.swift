@@ -67,7 +67,7 @@ struct SalvageCostTests {
   /// What looks like the start of extents, all the way.
   @Test(
     "C5: 64 MiB of what extents start with",
-    arguments: ["magic", "magic and uuid", "uuid", "zero uuid"])
+    arguments: ["magic", "magic and uuid", "uuid", "zero uuid", "plausible", "plausible, varied"])
   func likeExtents(kind: String) throws {
     var archive = Sample.small
     var unit = Array("VMAE".utf8)
@@ -79,8 +79,26 @@ struct SalvageCostTests {
       unit = Array("VMAE".utf8) + Image.zeros(20)
     default: break
     }
-    let flood = Array(repeatElement(unit, count: (64 << 20) / unit.count).joined())
-    try dir.write(archive.bytes() + flood, to: "flood.vma")
+    if kind.hasPrefix("plausible") {
+      // Each 24 bytes begin a header whose number of blocks is what its slots mark.
+      unit = Array("VMAE".utf8) + [0, 0, 0, 0] + archive.uuid
+      let count = (0..<59).reduce(0) { sum, slot in
+        let mask = (0..<2).map { unit[(16 + slot * 8 + $0) % 24] }
+        return sum + mask[0].nonzeroBitCount + mask[1].nonzeroBitCount
+      }
+      (unit[6], unit[7]) = (UInt8(count >> 8), UInt8(count & 255))
+    }
+    if kind.hasSuffix("varied") {
+      unit = (0..<4096).flatMap { number in
+        unit[..<4] + [UInt8(number >> 8), UInt8(number & 255)] + unit[6...]
+      }
+    }
+    var flood = unit
+    while flood.count < 64 << 20 { flood += flood }
+    flood.removeLast(flood.count - 64 << 20)
+    // A whole extent behind it has to be found.
+    let last = archive.bytes(of: archive.extents.removeLast())
+    try dir.write(archive.bytes() + flood + last, to: "flood.vma")
     try expectCheap("vma-unpack --salvage -C out flood.vma", [65])
     // What follows the last extent decides whether its data is proven.
     let name = "out/disk-drive-scsi0.raw"
