@@ -173,6 +173,9 @@ let package = Package(
       dependencies: ["TapTool", "TestSupport", "vma-pack", "vma-tap", "vma-unpack"],
       exclude: ["Programs"]),
     .testTarget(
+      name: "ExampleTests", dependencies: ["TestSupport", "vma-pack", "vma-tap", "vma-unpack"],
+      exclude: ["Programs"]),
+    .testTarget(
       name: "PackageTests",
       dependencies: ["TestSupport"] + programs.map { .target(name: $0.key) }),
   ]
