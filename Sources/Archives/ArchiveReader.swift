@@ -42,6 +42,7 @@ package final class ArchiveReader: ExtentSource {
       (header, parser) = try Self.readHeader(source, salvages: salvagesHeader)
       try Host.requireMemory(ClusterCensus.memory(for: header.devices))
       census = try ClusterCensus(header.devices)
+      Progress.current.expectDisks(header.devices.reduce(0) { $0 &+ $1.size })
     } catch let error as FormatError {
       throw Failure(name, error)
     }
@@ -92,6 +93,7 @@ package final class ArchiveReader: ExtentSource {
     guard let extent = received else { return nil }
     do {
       try census.record(extent.header)
+      Progress.current.addDisks(UInt64(extent.header.slots.count * Format.clusterSize))
     } catch {
       throw Failure(name, error)
     }

@@ -52,12 +52,14 @@ package enum Console {
 
   /// Shows a line that the next message or status line takes the place of, unless standard error is
   /// not ready for it.
-  static func show(status: String) {
+  static func show(status: (_ width: Int) -> String) {
     guard writer.isReady else { return }
-    let width = Descriptor.standardError.terminalWidth ?? 80
+    // The last column stays empty: some terminals begin a new line after it.
+    let width = min(Descriptor.standardError.terminalWidth ?? 80, 80) - 1
     let text = state.withLock {
       $0.hasStatusLine = true
-      return "\r" + String("\($0.tool): \(status)".prefix(width - 1)) + "\u{1b}[K"
+      let start = "\($0.tool): "
+      return "\r" + String((start + status(width - start.count)).prefix(width)) + "\u{1b}[K"
     }
     writer.post(text)
   }

@@ -47,10 +47,7 @@ extension Filter {
     do {
       try command.prepare()
       try Signals.start(
-        showingProgress: command.common.progress == .always
-          || command.common.progress == .auto && !command.common.quiet
-            && Descriptor.standardError.isTerminal
-      )
+        showing: ProgressDisplay(command.common.progress, isQuiet: command.common.quiet))
       try Console.startWriter()
       try Claims.standardStreams(mute: Console.mute)
       try command.filter()

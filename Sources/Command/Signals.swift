@@ -23,7 +23,7 @@ package enum Signals {
   ]
 
   /// Call it before any other thread is started.
-  static func start(showingProgress: Bool) throws(Failure) {
+  static func start(showing progress: ProgressDisplay?) throws(Failure) {
     SignalMask.ignore(SIGXFSZ)
     let taken = (1...SignalMask.last).filter {
       !others.contains($0) && !SignalMask.isIgnored($0)
@@ -31,16 +31,16 @@ package enum Signals {
     SignalMask.block(taken)
     _ = try Thread {
       while true {
-        let signal = SignalMask.wait(for: taken, milliseconds: showingProgress ? 250 : nil)
+        let signal = SignalMask.wait(for: taken, milliseconds: progress?.milliseconds)
         if signal == SIGUSR1 {
-          Console.report(status: Progress.current.line)
+          Console.report(status: Progress.current.line())
         } else if let signal {
           taker.withLock { taker in
             guard let taker else { die(of: signal) }
             taker(signal)
           }
-        } else if showingProgress {
-          Console.show(status: Progress.current.line)
+        } else {
+          progress?.show()
         }
       }
     }

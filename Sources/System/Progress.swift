@@ -2,13 +2,14 @@
 
 import Synchronization
 
-/// How far a run is: fed by those who move bytes, shown on a terminal and on SIGUSR1.
+/// How far a run is: fed by those who move bytes, shown on standard error.
 package final class Progress: Sendable {
   /// The one run of this process.
   package static let current = Progress()
 
   private let done = Atomic<UInt64>(0)
   private let total = Atomic<UInt64>(0)
+  private let countsDisks = Atomic(false)
   private let start = Host.uptime
 
   /// Sets what `add` counts up to, in bytes; without it no share and no remaining time are shown.
@@ -23,25 +24,47 @@ package final class Progress: Sendable {
   }
 
   package func add(_ bytes: UInt64) {
-    done.wrappingAdd(bytes, ordering: .relaxed)
+    if !countsDisks.load(ordering: .relaxed) { done.wrappingAdd(bytes, ordering: .relaxed) }
+  }
+
+  /// Counts bytes of disks instead, up to this, if the size of the input is not known.
+  package func expectDisks(_ bytes: UInt64) {
+    guard total.load(ordering: .relaxed) == 0 else { return }
+    countsDisks.store(true, ordering: .relaxed)
+    restart(expecting: bytes)
+  }
+
+  package func addDisks(_ bytes: UInt64) {
+    if countsDisks.load(ordering: .relaxed) { done.wrappingAdd(bytes, ordering: .relaxed) }
   }
 
   /// Seconds since the run began.
   package var elapsed: Double { Host.uptime - start }
 
-  /// `1.20 GiB of 4.00 GiB (30 %), 512 MiB/s, 0:05 left`
-  package var line: String {
-    let done = done.load(ordering: .relaxed)
-    let total = total.load(ordering: .relaxed)
+  /// `30 %, 0:05 left, 512 MiB/s, 1.20 GiB of 4.00 GiB`: what comes first matters most where the
+  /// line is too narrow for all of it.
+  package func line(width: Int = .max) -> String {
+    Self.line(
+      done: done.load(ordering: .relaxed), of: total.load(ordering: .relaxed), after: elapsed,
+      width: width)
+  }
+
+  package static func line(done: UInt64, of total: UInt64, after elapsed: Double, width: Int)
+    -> String
+  {
     let rate = Double(done) / max(elapsed, 0.001)
-    var line = ByteCount(done).description
+    var parts: [String] = []
     if total > 0 {
-      line += " of \(ByteCount(total)) (\(min(100, Int(Double(done) / Double(total) * 100))) %)"
+      parts.append("\(min(100, Int(Double(done) / Double(total) * 100))) %")
     }
-    line += ", \(ByteCount(UInt64(rate)))/s"
     if total > done, rate >= 1 {
-      line += ", \(Self.clock(Double(total - done) / rate)) left"
+      parts.append("\(clock(Double(total - done) / rate)) left")
     }
+    parts.append("\(ByteCount(UInt64(rate)))/s")
+    parts.append(
+      total > 0 ? "\(ByteCount(min(done, total))) of \(ByteCount(total))" : "\(ByteCount(done))")
+    var line = parts.removeFirst()
+    for part in parts where line.count + 2 + part.count <= width { line += ", " + part }
     return line
   }
 
