@@ -165,7 +165,7 @@ let package = Package(
       dependencies: [
         "TestSupport", "vma-pack", "vma-unpack", "vma-cat", "vma-to-tar", "vma-tap",
       ],
-      exclude: ["Golden"]),
+      exclude: ["Golden", "Programs"]),
     .testTarget(
       name: "QueueTests", dependencies: ["System", "TapTool", "TestSupport", "VMA"]),
     .testTarget(

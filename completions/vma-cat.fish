@@ -21,10 +21,6 @@ function __vma-cat_parse_tokens -S
     switch $unparsed_tokens[1]
     case 'vma-cat'
         __vma-cat_parse_subcommand 2 'offset=' 'length=' 'tmpdir=' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
-        switch $unparsed_tokens[1]
-        case 'help'
-            __vma-cat_parse_subcommand -r 1 'version'
-        end
     end
 end
 
@@ -69,23 +65,33 @@ function __vma-cat_custom_completion
     set -x SAP_SHELL fish
     set -x SAP_SHELL_VERSION $FISH_VERSION
     set -l tokens (__vma-cat_tokens -p)
-    if test -z "$(__vma-cat_tokens -t)"
-        set -l index (count (__vma-cat_tokens -pc))
-        set tokens $tokens[..$index] \'\' $tokens[(math $index + 1)..]
+    set -l index (count (__vma-cat_tokens -pc))
+    set -l token "$(commandline -ct)"
+    if test -z "$token"
+        set tokens $tokens[..$index] '' $tokens[(math $index + 1)..]
+    else
+        set tokens[(math $index + 1)] $token
     end
-    command $tokens[1] $argv $tokens
+    set -l completions (command $tokens[1] $argv $tokens 2>/dev/null)
+    if test "$completions[1]" = :files
+        set token (string replace -r '^(--[a-z-]+=|-[A-Za-z])' '' -- $token)
+        set -l name (string match -r '^[A-Za-z0-9_.-]+=' -- $token)
+        for path in (__fish_complete_path (string sub -s (math (string length "$name") + 1) -- $token))
+            printf '%s\n' "$name$path"
+        end
+    else
+        string join -- \n $completions
+    end
 end
 
 complete -c 'vma-cat' -f
-complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" offset' -l 'offset' -d 'Start at this byte of the member.' -rfka ''
-complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" length' -l 'length' -d 'Write so many bytes at most.' -rfka ''
-complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" tmpdir' -l 'tmpdir' -d 'For data that has to wait (default: $TMPDIR, then /var/tmp).' -rfa '(__vma-cat_complete_directories)'
-complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" q quiet' -l 'quiet' -s 'q' -d 'Say nothing but errors.'
-complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" v verbose' -l 'verbose' -s 'v' -d 'Sum up at the end what was done.'
-complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" progress' -l 'progress' -d 'When to show progress; auto is on a terminal.' -rfka 'auto always never'
+complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" offset' -l 'offset' -d 'Start BYTES into the member.' -rfka ''
+complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" length' -l 'length' -d 'Write at most BYTES.' -rfka ''
+complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" tmpdir' -l 'tmpdir' -d 'Buffer data in DIR (default: $TMPDIR, then /var/tmp).' -rfa '(__vma-cat_complete_directories)'
+complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" q quiet' -l 'quiet' -s 'q' -d 'Print only errors.'
+complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" v verbose' -l 'verbose' -s 'v' -d 'Print a summary when done.'
+complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" progress' -l 'progress' -d 'Show progress; auto: if standard error is a terminal.' -rfka 'auto always never'
 complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_positional "vma-cat" -eq 1' -F
-complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_positional "vma-cat" -eq 2' -fka '(__vma-cat_custom_completion ---completion -- positional@1 (count (__vma-cat_tokens -pc)) (__vma-cat_tokens -tC))'
+complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_positional "vma-cat" -eq 2' -fka '(__vma-cat_custom_completion ---completion -- positional@1 (count (__vma-cat_tokens -pc)) 0)'
 complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" version' -l 'version' -d 'Show the version.'
 complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" h help' -s 'h' -l 'help' -d 'Show help information.'
-complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_positional "vma-cat" -eq 3' -fa 'help' -d 'Show subcommand help information.'
-complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat help" version' -l 'version' -d 'Show the version.'

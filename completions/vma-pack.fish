@@ -21,10 +21,6 @@ function __vma-pack_parse_tokens -S
     switch $unparsed_tokens[1]
     case 'vma-pack'
         __vma-pack_parse_subcommand -r 1 'c/config=+' 'size=+' 'pad' 'events' 'ack-fd=' 'tmpdir=' 'o/output=' 'f/force' 'z/zstd' 'level=' 'T/threads=' 'uuid=' 'ctime=' 'pve' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
-        switch $unparsed_tokens[1]
-        case 'help'
-            __vma-pack_parse_subcommand -r 1 'version'
-        end
     end
 end
 
@@ -69,33 +65,43 @@ function __vma-pack_custom_completion
     set -x SAP_SHELL fish
     set -x SAP_SHELL_VERSION $FISH_VERSION
     set -l tokens (__vma-pack_tokens -p)
-    if test -z "$(__vma-pack_tokens -t)"
-        set -l index (count (__vma-pack_tokens -pc))
-        set tokens $tokens[..$index] \'\' $tokens[(math $index + 1)..]
+    set -l index (count (__vma-pack_tokens -pc))
+    set -l token "$(commandline -ct)"
+    if test -z "$token"
+        set tokens $tokens[..$index] '' $tokens[(math $index + 1)..]
+    else
+        set tokens[(math $index + 1)] $token
     end
-    command $tokens[1] $argv $tokens
+    set -l completions (command $tokens[1] $argv $tokens 2>/dev/null)
+    if test "$completions[1]" = :files
+        set token (string replace -r '^(--[a-z-]+=|-[A-Za-z])' '' -- $token)
+        set -l name (string match -r '^[A-Za-z0-9_.-]+=' -- $token)
+        for path in (__fish_complete_path (string sub -s (math (string length "$name") + 1) -- $token))
+            printf '%s\n' "$name$path"
+        end
+    else
+        string join -- \n $completions
+    end
 end
 
 complete -c 'vma-pack' -f
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack"' -s 'c' -l 'config' -d 'A configuration file to carry along.' -rF
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack"' -l 'size' -d 'The size of a source that is a pipe.' -rfka ''
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" pad' -l 'pad' -d 'Pad a source whose size is no multiple of 512.'
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" events' -l 'events' -d 'Read a stream of changed blocks from standard input.'
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" ack-fd' -l 'ack-fd' -d 'Answer the stream on this descriptor.' -rfka ''
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" tmpdir' -l 'tmpdir' -d 'For event data that has to wait (default: $TMPDIR, then /var/tmp).' -rfa '(__vma-pack_complete_directories)'
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" o output' -s 'o' -l 'output' -d 'Write there, when all is well.' -rF
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" f force' -l 'force' -s 'f' -d 'Replace the output file if it exists.'
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack"' -s 'c' -l 'config' -d 'Include FILE as configuration file NAME.' -rfka '(__vma-pack_custom_completion ---completion -- --config (count (__vma-pack_tokens -pc)) 0)'
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack"' -l 'size' -d 'Set the size of source NAME, a pipe.' -rfka ''
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" pad' -l 'pad' -d 'Pad sources to a multiple of 512 bytes.'
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" events' -l 'events' -d 'Read an event stream from standard input.'
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" ack-fd' -l 'ack-fd' -d 'With --events: acknowledge on file descriptor N.' -rfka ''
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" tmpdir' -l 'tmpdir' -d 'Buffer event data in DIR (default: $TMPDIR, then /var/tmp).' -rfa '(__vma-pack_complete_directories)'
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" o output' -s 'o' -l 'output' -d 'Write to FILE; it appears only once complete.' -rF
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" f force' -l 'force' -s 'f' -d 'Overwrite FILE if it exists.'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" z zstd' -l 'zstd' -s 'z' -d 'Compress with zstd.'
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" level' -l 'level' -d 'Compression level (default: 3).' -rfka ''
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" T threads' -s 'T' -l 'threads' -d 'Compression threads (default: 0, all cores).' -rfka ''
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" uuid' -l 'uuid' -d 'The archive\'s UUID (default: random).' -rfka ''
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" ctime' -l 'ctime' -d 'The archive\'s time, in seconds since 1970 (default: now).' -rfka ''
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" level' -l 'level' -d 'Compress at level N (default: 3).' -rfka ''
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" T threads' -s 'T' -l 'threads' -d 'Compress with N threads (default: 0, all cores).' -rfka ''
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" uuid' -l 'uuid' -d 'Set the UUID of the archive (default: random).' -rfka ''
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" ctime' -l 'ctime' -d 'Set the creation time, in seconds since 1970.' -rfka ''
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" pve' -l 'pve' -d 'Make the archive restorable by qmrestore.'
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" q quiet' -l 'quiet' -s 'q' -d 'Say nothing but errors.'
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" v verbose' -l 'verbose' -s 'v' -d 'Sum up at the end what was done.'
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" progress' -l 'progress' -d 'When to show progress; auto is on a terminal.' -rfka 'auto always never'
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_positional "vma-pack" -ge 1' -F
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" q quiet' -l 'quiet' -s 'q' -d 'Print only errors.'
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" v verbose' -l 'verbose' -s 'v' -d 'Print a summary when done.'
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" progress' -l 'progress' -d 'Show progress; auto: if standard error is a terminal.' -rfka 'auto always never'
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_positional "vma-pack" -ge 1' -fka '(__vma-pack_custom_completion ---completion -- positional@0 (count (__vma-pack_tokens -pc)) 0)'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" version' -l 'version' -d 'Show the version.'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" h help' -s 'h' -l 'help' -d 'Show help information.'
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_positional "vma-pack" -eq 2' -fa 'help' -d 'Show subcommand help information.'
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack help" version' -l 'version' -d 'Show the version.'

@@ -1,20 +1,5 @@
 #!/bin/bash
 
-__vma-tap_cursor_index_in_current_word() {
-    local remaining="${COMP_LINE}"
-
-    local word
-    for word in "${COMP_WORDS[@]::COMP_CWORD}"; do
-        remaining="${remaining##*([[:space:]])"${word}"*([[:space:]])}"
-    done
-
-    local -ir index="$((COMP_POINT - ${#COMP_LINE} + ${#remaining}))"
-    if [[ "${index}" -le 0 ]]; then
-        printf 0
-    else
-        printf %s "${index}"
-    fi
-}
 
 # positional arguments:
 #
@@ -135,13 +120,20 @@ __vma-tap_add_completions() {
 }
 
 __vma-tap_custom_complete() {
-    if [[ -n "${cur}" || -z ${COMP_WORDS[${COMP_CWORD}]} || "${COMP_LINE:${COMP_POINT}:1}" != ' ' ]]; then
-        local -ar words=("${COMP_WORDS[@]}")
+    local -a completions
+    mapfile -t completions < <("${COMP_WORDS[0]}" "${@}" "${COMP_WORDS[@]}" 2>/dev/null)
+    local completion name=""
+    if [[ "${completions[0]}" = :files ]]; then
+        [[ "${cur}" =~ ^[A-Za-z0-9_.-]+= ]] && name="${BASH_REMATCH[0]}"
+        mapfile -t completions < <(compgen -f -- "${cur#"${name}"}")
+        for completion in "${completions[@]}"; do
+            COMPREPLY+=("${name}${completion}")
+        done
     else
-        local -ar words=("${COMP_WORDS[@]::${COMP_CWORD}}" '' "${COMP_WORDS[@]:${COMP_CWORD}}")
+        for completion in "${completions[@]}"; do
+            [[ "${completion}" = "${cur}"* ]] && COMPREPLY+=("${completion}")
+        done
     fi
-
-    "${COMP_WORDS[0]}" "${@}" "${words[@]}"
 }
 
 _vma-tap() {
@@ -175,10 +167,11 @@ _vma-tap() {
         return
         ;;
     '-d'|'--device')
+        __vma-tap_custom_complete ---completion -- --device "${COMP_CWORD}" 0
         return
         ;;
     '-c'|'--config')
-        __vma-tap_add_completions -f
+        __vma-tap_custom_complete ---completion -- --config "${COMP_CWORD}" 0
         return
         ;;
     '--tmpdir')
@@ -200,28 +193,50 @@ _vma-tap() {
         ;;
     esac
 
-    # Offer subcommand / subcommand argument completions
-    local -r subcommand="${unparsed_words[0]}"
-    unset 'unparsed_words[0]'
-    unparsed_words=("${unparsed_words[@]}")
-    case "${subcommand}" in
-    help)
-        # Offer subcommand argument completions
-        "_vma-tap_${subcommand}"
-        ;;
-    *)
-        # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'help' -- "${cur}"))
-        ;;
-    esac
 }
 
-_vma-tap_help() {
-    repeating_flags=()
-    non_repeating_flags=(--version)
-    repeating_options=()
-    non_repeating_options=()
-    __vma-tap_offer_flags_options -1
+
+# Bash separates words at characters such as = and :, which are parts of values.
+__vma-tap_joined_words() {
+    local line="${COMP_LINE}" cur="" word prefix=""
+    local -a words=()
+    local -i index current=0 after
+    for index in "${!COMP_WORDS[@]}"; do
+        word="${COMP_WORDS[index]}"
+        if [[ "${index}" -gt 0 && -n "${line}" && "${line}" != [[:space:]]* ]]; then
+            words[-1]+="${word}"
+        else
+            words+=("${word}")
+            line="${line#"${line%%[![:space:]]*}"}"
+        fi
+        line="${line#"${word}"}"
+        if [[ "${index}" -eq "${COMP_CWORD}" ]]; then
+            current="$((${#words[@]} - 1))"
+            after="$((${#COMP_LINE} - COMP_POINT - ${#line}))"
+            cur="${words[-1]}"
+            if [[ "${after}" -gt "${#cur}" ]]; then
+                words=("${words[@]::current}" "" "${words[-1]}")
+                cur=""
+            elif [[ "${after}" -gt 0 ]]; then
+                cur="${cur::${#cur} - after}"
+            fi
+        fi
+    done
+    words[current]="${cur}"
+
+    local -r breaks="${COMP_WORDBREAKS//[!=:]/}"
+    [[ -n "${breaks}" ]] && prefix="${cur%"${cur##*[${breaks}]}"}"
+    local previous="${words[current - 1]}"
+    if [[ "${cur}" = --*=* ]]; then
+        previous="${cur%%=*}"
+        cur="${cur#*=}"
+        prefix="${prefix#"${previous}="}"
+    fi
+    local -a COMP_WORDS=("${words[@]}")
+    local COMP_CWORD="${current}"
+    _vma-tap "${1}" "${cur}" "${previous}"
+    COMPREPLY=("${COMPREPLY[@]#"${prefix}"}")
+    [[ "${COMPREPLY[0]}" = *= ]] && compopt +o filenames -o nospace
 }
 
-complete -o filenames -F _vma-tap vma-tap
+complete -o filenames -F __vma-tap_joined_words vma-tap

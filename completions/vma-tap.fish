@@ -21,10 +21,6 @@ function __vma-tap_parse_tokens -S
     switch $unparsed_tokens[1]
     case 'vma-tap'
         __vma-tap_parse_subcommand 0 'qmp=' 'd/device=+' 'c/config=+' 'tmpdir=' 'spill-limit=' 'patience=' 'user=' 'l/list' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
-        switch $unparsed_tokens[1]
-        case 'help'
-            __vma-tap_parse_subcommand -r 1 'version'
-        end
     end
 end
 
@@ -69,26 +65,36 @@ function __vma-tap_custom_completion
     set -x SAP_SHELL fish
     set -x SAP_SHELL_VERSION $FISH_VERSION
     set -l tokens (__vma-tap_tokens -p)
-    if test -z "$(__vma-tap_tokens -t)"
-        set -l index (count (__vma-tap_tokens -pc))
-        set tokens $tokens[..$index] \'\' $tokens[(math $index + 1)..]
+    set -l index (count (__vma-tap_tokens -pc))
+    set -l token "$(commandline -ct)"
+    if test -z "$token"
+        set tokens $tokens[..$index] '' $tokens[(math $index + 1)..]
+    else
+        set tokens[(math $index + 1)] $token
     end
-    command $tokens[1] $argv $tokens
+    set -l completions (command $tokens[1] $argv $tokens 2>/dev/null)
+    if test "$completions[1]" = :files
+        set token (string replace -r '^(--[a-z-]+=|-[A-Za-z])' '' -- $token)
+        set -l name (string match -r '^[A-Za-z0-9_.-]+=' -- $token)
+        for path in (__fish_complete_path (string sub -s (math (string length "$name") + 1) -- $token))
+            printf '%s\n' "$name$path"
+        end
+    else
+        string join -- \n $completions
+    end
 end
 
 complete -c 'vma-tap' -f
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" qmp' -l 'qmp' -d 'QEMU\'s QMP socket.' -rF
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap"' -s 'd' -l 'device' -d 'Only this disk, under this name in the archive.' -rfka ''
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap"' -s 'c' -l 'config' -d 'A configuration file to carry along.' -rF
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" tmpdir' -l 'tmpdir' -d 'Directory for the spill file (default: $TMPDIR, then /var/tmp).' -rfa '(__vma-tap_complete_directories)'
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" spill-limit' -l 'spill-limit' -d 'Spill at most this much old data; 0: none.' -rfka ''
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" patience' -l 'patience' -d 'Hold a guest write for at most this long.' -rfka ''
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" user' -l 'user' -d 'The user that runs QEMU, by name or number.' -rfka ''
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" l list' -l 'list' -s 'l' -d 'List the disks: device, bytes, rw or ro, name.'
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" q quiet' -l 'quiet' -s 'q' -d 'Say nothing but errors.'
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" v verbose' -l 'verbose' -s 'v' -d 'Sum up at the end what was done.'
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" progress' -l 'progress' -d 'When to show progress; auto is on a terminal.' -rfka 'auto always never'
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" qmp' -l 'qmp' -d 'Connect to the QMP socket of QEMU.' -rF
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap"' -s 'd' -l 'device' -d 'Back up only DEVICE, as NAME (repeatable).' -rfka '(__vma-tap_custom_completion ---completion -- --device (count (__vma-tap_tokens -pc)) 0)'
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap"' -s 'c' -l 'config' -d 'Include FILE as configuration file NAME.' -rfka '(__vma-tap_custom_completion ---completion -- --config (count (__vma-tap_tokens -pc)) 0)'
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" tmpdir' -l 'tmpdir' -d 'Create the spill file in DIR (default: $TMPDIR, /var/tmp).' -rfa '(__vma-tap_complete_directories)'
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" spill-limit' -l 'spill-limit' -d 'Limit the spill file to SIZE; 0: do not use one.' -rfka ''
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" patience' -l 'patience' -d 'Hold a guest write for at most SECONDS.' -rfka ''
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" user' -l 'user' -d 'Allow USER, who runs QEMU, to connect (default: detected).' -rfka ''
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" l list' -l 'list' -s 'l' -d 'List disks: device, bytes, rw or ro, name.'
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" q quiet' -l 'quiet' -s 'q' -d 'Print only errors.'
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" v verbose' -l 'verbose' -s 'v' -d 'Print a summary when done.'
+complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" progress' -l 'progress' -d 'Show progress; auto: if standard error is a terminal.' -rfka 'auto always never'
 complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" version' -l 'version' -d 'Show the version.'
 complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap" h help' -s 'h' -l 'help' -d 'Show help information.'
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_positional "vma-tap" -eq 1' -fa 'help' -d 'Show subcommand help information.'
-complete -c 'vma-tap' -n '__vma-tap_should_offer_completions_for_flags_or_options "vma-tap help" version' -l 'version' -d 'Show the version.'

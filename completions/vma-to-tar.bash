@@ -1,20 +1,5 @@
 #!/bin/bash
 
-__vma-to-tar_cursor_index_in_current_word() {
-    local remaining="${COMP_LINE}"
-
-    local word
-    for word in "${COMP_WORDS[@]::COMP_CWORD}"; do
-        remaining="${remaining##*([[:space:]])"${word}"*([[:space:]])}"
-    done
-
-    local -ir index="$((COMP_POINT - ${#COMP_LINE} + ${#remaining}))"
-    if [[ "${index}" -le 0 ]]; then
-        printf 0
-    else
-        printf %s "${index}"
-    fi
-}
 
 # positional arguments:
 #
@@ -135,13 +120,20 @@ __vma-to-tar_add_completions() {
 }
 
 __vma-to-tar_custom_complete() {
-    if [[ -n "${cur}" || -z ${COMP_WORDS[${COMP_CWORD}]} || "${COMP_LINE:${COMP_POINT}:1}" != ' ' ]]; then
-        local -ar words=("${COMP_WORDS[@]}")
+    local -a completions
+    mapfile -t completions < <("${COMP_WORDS[0]}" "${@}" "${COMP_WORDS[@]}" 2>/dev/null)
+    local completion name=""
+    if [[ "${completions[0]}" = :files ]]; then
+        [[ "${cur}" =~ ^[A-Za-z0-9_.-]+= ]] && name="${BASH_REMATCH[0]}"
+        mapfile -t completions < <(compgen -f -- "${cur#"${name}"}")
+        for completion in "${completions[@]}"; do
+            COMPREPLY+=("${name}${completion}")
+        done
     else
-        local -ar words=("${COMP_WORDS[@]::${COMP_CWORD}}" '' "${COMP_WORDS[@]:${COMP_CWORD}}")
+        for completion in "${completions[@]}"; do
+            [[ "${completion}" = "${cur}"* ]] && COMPREPLY+=("${completion}")
+        done
     fi
-
-    "${COMP_WORDS[0]}" "${@}" "${words[@]}"
 }
 
 _vma-to-tar() {
@@ -171,7 +163,7 @@ _vma-to-tar() {
     # Offer option value completions
     case "${prev}" in
     '-d'|'--drive')
-        __vma-to-tar_add_completions -W "$(__vma-to-tar_custom_complete ---completion -- --drive "${COMP_CWORD}" "$(__vma-to-tar_cursor_index_in_current_word)")"
+        __vma-to-tar_custom_complete ---completion -- --drive "${COMP_CWORD}" 0
         return
         ;;
     '--format')
@@ -207,28 +199,50 @@ _vma-to-tar() {
         ;;
     esac
 
-    # Offer subcommand / subcommand argument completions
-    local -r subcommand="${unparsed_words[0]}"
-    unset 'unparsed_words[0]'
-    unparsed_words=("${unparsed_words[@]}")
-    case "${subcommand}" in
-    help)
-        # Offer subcommand argument completions
-        "_vma-to-tar_${subcommand}"
-        ;;
-    *)
-        # Offer subcommand completions
-        COMPREPLY+=($(compgen -W 'help' -- "${cur}"))
-        ;;
-    esac
 }
 
-_vma-to-tar_help() {
-    repeating_flags=()
-    non_repeating_flags=(--version)
-    repeating_options=()
-    non_repeating_options=()
-    __vma-to-tar_offer_flags_options -1
+
+# Bash separates words at characters such as = and :, which are parts of values.
+__vma-to-tar_joined_words() {
+    local line="${COMP_LINE}" cur="" word prefix=""
+    local -a words=()
+    local -i index current=0 after
+    for index in "${!COMP_WORDS[@]}"; do
+        word="${COMP_WORDS[index]}"
+        if [[ "${index}" -gt 0 && -n "${line}" && "${line}" != [[:space:]]* ]]; then
+            words[-1]+="${word}"
+        else
+            words+=("${word}")
+            line="${line#"${line%%[![:space:]]*}"}"
+        fi
+        line="${line#"${word}"}"
+        if [[ "${index}" -eq "${COMP_CWORD}" ]]; then
+            current="$((${#words[@]} - 1))"
+            after="$((${#COMP_LINE} - COMP_POINT - ${#line}))"
+            cur="${words[-1]}"
+            if [[ "${after}" -gt "${#cur}" ]]; then
+                words=("${words[@]::current}" "" "${words[-1]}")
+                cur=""
+            elif [[ "${after}" -gt 0 ]]; then
+                cur="${cur::${#cur} - after}"
+            fi
+        fi
+    done
+    words[current]="${cur}"
+
+    local -r breaks="${COMP_WORDBREAKS//[!=:]/}"
+    [[ -n "${breaks}" ]] && prefix="${cur%"${cur##*[${breaks}]}"}"
+    local previous="${words[current - 1]}"
+    if [[ "${cur}" = --*=* ]]; then
+        previous="${cur%%=*}"
+        cur="${cur#*=}"
+        prefix="${prefix#"${previous}="}"
+    fi
+    local -a COMP_WORDS=("${words[@]}")
+    local COMP_CWORD="${current}"
+    _vma-to-tar "${1}" "${cur}" "${previous}"
+    COMPREPLY=("${COMPREPLY[@]#"${prefix}"}")
+    [[ "${COMPREPLY[0]}" = *= ]] && compopt +o filenames -o nospace
 }
 
-complete -o filenames -F _vma-to-tar vma-to-tar
+complete -o filenames -F __vma-to-tar_joined_words vma-to-tar

@@ -21,10 +21,6 @@ function __vma-to-tar_parse_tokens -S
     switch $unparsed_tokens[1]
     case 'vma-to-tar'
         __vma-to-tar_parse_subcommand 1 'd/drive=+' 'format=' 'no-sparse' 'layout=' 'prefix=' 'tmpdir=' 'o/output=' 'f/force' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
-        switch $unparsed_tokens[1]
-        case 'help'
-            __vma-to-tar_parse_subcommand -r 1 'version'
-        end
     end
 end
 
@@ -69,27 +65,37 @@ function __vma-to-tar_custom_completion
     set -x SAP_SHELL fish
     set -x SAP_SHELL_VERSION $FISH_VERSION
     set -l tokens (__vma-to-tar_tokens -p)
-    if test -z "$(__vma-to-tar_tokens -t)"
-        set -l index (count (__vma-to-tar_tokens -pc))
-        set tokens $tokens[..$index] \'\' $tokens[(math $index + 1)..]
+    set -l index (count (__vma-to-tar_tokens -pc))
+    set -l token "$(commandline -ct)"
+    if test -z "$token"
+        set tokens $tokens[..$index] '' $tokens[(math $index + 1)..]
+    else
+        set tokens[(math $index + 1)] $token
     end
-    command $tokens[1] $argv $tokens
+    set -l completions (command $tokens[1] $argv $tokens 2>/dev/null)
+    if test "$completions[1]" = :files
+        set token (string replace -r '^(--[a-z-]+=|-[A-Za-z])' '' -- $token)
+        set -l name (string match -r '^[A-Za-z0-9_.-]+=' -- $token)
+        for path in (__fish_complete_path (string sub -s (math (string length "$name") + 1) -- $token))
+            printf '%s\n' "$name$path"
+        end
+    else
+        string join -- \n $completions
+    end
 end
 
 complete -c 'vma-to-tar' -f
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar"' -s 'd' -l 'drive' -d 'Convert only this drive.' -rfka '(__vma-to-tar_custom_completion ---completion -- --drive (count (__vma-to-tar_tokens -pc)) (__vma-to-tar_tokens -tC))'
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" format' -l 'format' -d 'The kind of tar: pax, gnutar or ustar (default: pax).' -rfka 'pax gnutar ustar'
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" no-sparse' -l 'no-sparse' -d 'Write zeros, not holes.'
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" layout' -l 'layout' -d 'Members: plain, or pve as qmrestore takes them (default: plain).' -rfka 'plain pve'
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" prefix' -l 'prefix' -d 'Put the members in this directory.' -rfka ''
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" tmpdir' -l 'tmpdir' -d 'For data that has to wait (default: $TMPDIR, then /var/tmp).' -rfa '(__vma-to-tar_complete_directories)'
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" o output' -s 'o' -l 'output' -d 'Write there, when all is well.' -rF
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" f force' -l 'force' -s 'f' -d 'Replace the output file if it exists.'
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" q quiet' -l 'quiet' -s 'q' -d 'Say nothing but errors.'
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" v verbose' -l 'verbose' -s 'v' -d 'Sum up at the end what was done.'
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" progress' -l 'progress' -d 'When to show progress; auto is on a terminal.' -rfka 'auto always never'
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar"' -s 'd' -l 'drive' -d 'Convert only DRIVE (repeatable).' -rfka '(__vma-to-tar_custom_completion ---completion -- --drive (count (__vma-to-tar_tokens -pc)) 0)'
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" format' -l 'format' -d 'Write the tar format FORMAT; default: pax.' -rfka 'pax gnutar ustar'
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" no-sparse' -l 'no-sparse' -d 'Store zeros instead of holes.'
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" layout' -l 'layout' -d 'Arrange members as LAYOUT; pve: for qmrestore.' -rfka 'plain pve'
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" prefix' -l 'prefix' -d 'Prepend DIR and a slash to all names.' -rfka ''
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" tmpdir' -l 'tmpdir' -d 'Buffer data in DIR (default: $TMPDIR, then /var/tmp).' -rfa '(__vma-to-tar_complete_directories)'
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" o output' -s 'o' -l 'output' -d 'Write to FILE; it appears only once complete.' -rF
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" f force' -l 'force' -s 'f' -d 'Overwrite FILE if it exists.'
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" q quiet' -l 'quiet' -s 'q' -d 'Print only errors.'
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" v verbose' -l 'verbose' -s 'v' -d 'Print a summary when done.'
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" progress' -l 'progress' -d 'Show progress; auto: if standard error is a terminal.' -rfka 'auto always never'
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_positional "vma-to-tar" -eq 1' -F
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" version' -l 'version' -d 'Show the version.'
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" h help' -s 'h' -l 'help' -d 'Show help information.'
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_positional "vma-to-tar" -eq 2' -fa 'help' -d 'Show subcommand help information.'
-complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar help" version' -l 'version' -d 'Show the version.'

@@ -20,11 +20,7 @@ function __vma-unpack_parse_tokens -S
     set -l unparsed_tokens (__vma-unpack_tokens -pc)
     switch $unparsed_tokens[1]
     case 'vma-unpack'
-        __vma-unpack_parse_subcommand 1 'C/directory=' 'd/drive=+' 'm/map=+' 'target-is-zero' 'no-configs' 'f/force' 'l/list' 'json' 'pve' 't/test' 'quick' 'salvage' 'lost=' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
-        switch $unparsed_tokens[1]
-        case 'help'
-            __vma-unpack_parse_subcommand -r 1 'version'
-        end
+        __vma-unpack_parse_subcommand 1 'C/directory=' 'd/drive=+' 'm/map=+' 'only=+' 'target-is-zero' 'no-configs' 'f/force' 'l/list' 'json' 'pve' 't/test' 'quick' 'salvage' 'lost=' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
     end
 end
 
@@ -69,32 +65,43 @@ function __vma-unpack_custom_completion
     set -x SAP_SHELL fish
     set -x SAP_SHELL_VERSION $FISH_VERSION
     set -l tokens (__vma-unpack_tokens -p)
-    if test -z "$(__vma-unpack_tokens -t)"
-        set -l index (count (__vma-unpack_tokens -pc))
-        set tokens $tokens[..$index] \'\' $tokens[(math $index + 1)..]
+    set -l index (count (__vma-unpack_tokens -pc))
+    set -l token "$(commandline -ct)"
+    if test -z "$token"
+        set tokens $tokens[..$index] '' $tokens[(math $index + 1)..]
+    else
+        set tokens[(math $index + 1)] $token
     end
-    command $tokens[1] $argv $tokens
+    set -l completions (command $tokens[1] $argv $tokens 2>/dev/null)
+    if test "$completions[1]" = :files
+        set token (string replace -r '^(--[a-z-]+=|-[A-Za-z])' '' -- $token)
+        set -l name (string match -r '^[A-Za-z0-9_.-]+=' -- $token)
+        for path in (__fish_complete_path (string sub -s (math (string length "$name") + 1) -- $token))
+            printf '%s\n' "$name$path"
+        end
+    else
+        string join -- \n $completions
+    end
 end
 
 complete -c 'vma-unpack' -f
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" C directory' -s 'C' -l 'directory' -d 'Write files there (default: here).' -rfa '(__vma-unpack_complete_directories)'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack"' -s 'd' -l 'drive' -d 'Restore only this drive.' -rfka '(__vma-unpack_custom_completion ---completion -- --drive (count (__vma-unpack_tokens -pc)) (__vma-unpack_tokens -tC))'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack"' -s 'm' -l 'map' -d 'Restore this drive into an existing file, block device or NBD export (URI).' -rF
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" target-is-zero' -l 'target-is-zero' -d 'Targets of --map hold only zeros; write none there.'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" no-configs' -l 'no-configs' -d 'Restore no configuration files.'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" f force' -l 'force' -s 'f' -d 'Replace files that exist; take devices in use.'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" l list' -l 'list' -s 'l' -d 'List what is in the archive.'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" json' -l 'json' -d 'List as JSON.'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" pve' -l 'pve' -d 'List in the format of the reference tool.'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" t test' -l 'test' -s 't' -d 'Test the archive and write nothing.'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" quick' -l 'quick' -d 'Test headers and sizes only, where the archive is seekable.'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" salvage' -l 'salvage' -d 'Restore what a damaged archive still holds.'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" lost' -l 'lost' -d 'Write a map of what was lost of each disk there.' -rfa '(__vma-unpack_complete_directories)'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" q quiet' -l 'quiet' -s 'q' -d 'Say nothing but errors.'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" v verbose' -l 'verbose' -s 'v' -d 'Sum up at the end what was done.'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" progress' -l 'progress' -d 'When to show progress; auto is on a terminal.' -rfka 'auto always never'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" C directory' -s 'C' -l 'directory' -d 'Create files in DIR (default: current directory).' -rfa '(__vma-unpack_complete_directories)'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack"' -s 'd' -l 'drive' -d 'Restore only DRIVE (repeatable).' -rfka '(__vma-unpack_custom_completion ---completion -- --drive (count (__vma-unpack_tokens -pc)) 0)'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack"' -s 'm' -l 'map' -d 'Restore DRIVE into an existing file, device or NBD export.' -rfka '(__vma-unpack_custom_completion ---completion -- --map (count (__vma-unpack_tokens -pc)) 0)'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack"' -l 'only' -d 'Restore DRIVE into PATH, as --map does, and nothing else.' -rfka '(__vma-unpack_custom_completion ---completion -- --only (count (__vma-unpack_tokens -pc)) 0)'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" target-is-zero' -l 'target-is-zero' -d 'Write no zeros to targets; they already read as zeros.'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" no-configs' -l 'no-configs' -d 'Do not restore configuration files.'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" f force' -l 'force' -s 'f' -d 'Overwrite existing files; allow devices in use.'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" l list' -l 'list' -s 'l' -d 'List the contents of the archive.'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" json' -l 'json' -d 'With --list: print JSON.'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" pve' -l 'pve' -d 'With --list: print the format of the original tool.'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" t test' -l 'test' -s 't' -d 'Test the archive; write nothing.'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" quick' -l 'quick' -d 'With --test: check only headers, if seekable.'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" salvage' -l 'salvage' -d 'Restore what is left of a damaged archive.'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" lost' -l 'lost' -d 'With --salvage: write a map of each disk to DIR.' -rfa '(__vma-unpack_complete_directories)'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" q quiet' -l 'quiet' -s 'q' -d 'Print only errors.'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" v verbose' -l 'verbose' -s 'v' -d 'Print a summary when done.'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" progress' -l 'progress' -d 'Show progress; auto: if standard error is a terminal.' -rfka 'auto always never'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_positional "vma-unpack" -eq 1' -F
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" version' -l 'version' -d 'Show the version.'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" h help' -s 'h' -l 'help' -d 'Show help information.'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_positional "vma-unpack" -eq 2' -fa 'help' -d 'Show subcommand help information.'
-complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack help" version' -l 'version' -d 'Show the version.'

@@ -2,6 +2,7 @@
 
 package import ArgumentParser
 import Files
+import Glibc
 import System
 
 /// A tool of the family: options put together to parts, and a run.
@@ -38,6 +39,13 @@ extension Filter {
     let command: Self
     do {
       let words = try OptionWords(of: Self.self).separate(Array(CommandLine.arguments.dropFirst()))
+      if words.first == "--generate-completion-script",
+        let shell = words.count == 2 ? CompletionShell(rawValue: words[1]) : .autodetected()
+      {
+        try writeCompletionScript(for: shell)
+      }
+      // A shell waits for the answer: SIGALRM ends the process if an archive or QEMU is slow.
+      if words.first == "---completion" { alarm(2) }
       command = try parseAsRoot(words) as? Self ?? { throw CleanExit.helpRequest() }()
     } catch {
       end(parsing: error)
@@ -57,6 +65,18 @@ extension Filter {
     } catch {
       Cleanup.run()
       if (error as? Failure)?.status == .inputOutput { Signals.dieOfBrokenPipe() }
+      end(failing: error)
+    }
+  }
+
+  private static func writeCompletionScript(for shell: CompletionShell) throws -> Never {
+    guard let script = CompletionScript.generate(for: shell, Self.self) else {
+      throw Failure(.general, "this version of ArgumentParser generates unknown completions")
+    }
+    do {
+      try Descriptor.standardOutput.write(Array((script + "\n").utf8))
+      Console.exit(0)
+    } catch {
       end(failing: error)
     }
   }

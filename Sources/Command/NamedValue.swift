@@ -19,7 +19,7 @@ package struct NamedValue: Hashable, Sendable {
 }
 
 /// Whether a character can stand in the name of an operand (and needs no quotes in a shell).
-func isPlain(_ character: UInt8) -> Bool {
+package func isPlain(_ character: UInt8) -> Bool {
   switch character {
   case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
     UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "."),

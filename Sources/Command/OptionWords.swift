@@ -110,8 +110,23 @@ package struct OptionWords {
         }
         words += Self.words(name, next)
       }
-    default: words.append(word)
+    case nil where !Self.undeclared.contains(option): throw unknown(option)
+    case .flag, nil: words.append(word)
     }
+  }
+
+  /// What ArgumentParser accepts though no command declares it.
+  private static let undeclared: Set = [
+    "--generate-completion-script", "--experimental-dump-help", "--help-hidden",
+  ]
+
+  private func unknown(_ option: String) -> ValidationError {
+    let nearest = long.keys.sorted().map { (name: "--\($0)", distance: edits("--\($0)", option)) }
+      .min { $0.distance < $1.distance }
+    guard let nearest, nearest.distance <= max(1, option.count / 4) else {
+      return ValidationError("Unknown option '\(option)'")
+    }
+    return ValidationError("Unknown option '\(option)'. Did you mean '\(nearest.name)'?")
   }
 
   /// ArgumentParser accepts a value that begins with a dash only behind `=`, and an empty one only
@@ -120,4 +135,24 @@ package struct OptionWords {
     value.utf8.first == UInt8(ascii: "-") && value != "-"
       ? ["--\(name)=\(value)"] : ["--\(name)", value]
   }
+}
+
+/// How many characters must be inserted, removed, replaced or swapped to get from one word to the
+/// other.
+private func edits(_ first: String, _ second: String) -> Int {
+  let first = Array(first)
+  let second = Array(second.prefix(100))
+  var rows = [Array(0...second.count)]
+  for i in first.indices {
+    var row = [i + 1]
+    for j in second.indices {
+      var least = min(rows[i][j] + (first[i] == second[j] ? 0 : 1), rows[i][j + 1] + 1, row[j] + 1)
+      if i > 0, j > 0, first[i] == second[j - 1], first[i - 1] == second[j] {
+        least = min(least, rows[i - 1][j - 1] + 1)
+      }
+      row.append(least)
+    }
+    rows.append(row)
+  }
+  return rows[first.count][second.count]
 }

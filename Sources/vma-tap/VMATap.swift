@@ -9,59 +9,62 @@ import VMA
 struct VMATap: Filter {
   static let configuration = CommandConfiguration(
     commandName: "vma-tap",
-    abstract: "Tell the disks of a running QEMU, as they are at one instant, as a stream.",
+    abstract: "Stream a point-in-time backup of a running QEMU's disks.",
     usage: """
       vma-tap --qmp SOCKET [-d DEVICE[=NAME]]... [-c [NAME=]FILE]...
               [--tmpdir DIR] [--spill-limit SIZE] [--patience SECONDS] > events
       vma-tap --qmp SOCKET --list
       """,
     discussion: """
-      The guest runs on. The stream is for vma-pack --events. Example:
+      The guest continues to run. vma-pack --events reads the stream. Example:
 
         vma-tap --qmp vm.qmp -c qemu-server.conf | vma-pack --events > vm.vma
       """,
     version: "vma-tap \(toolsVersion)")
 
   @Option(
-    help: ArgumentHelp("QEMU's QMP socket.", valueName: "socket"), completion: .file())
+    help: ArgumentHelp("Connect to the QMP socket of QEMU.", valueName: "SOCKET"),
+    completion: .file())
   var qmp: String
 
   @Option(
     name: [.customShort("d", allowingJoined: true), .long],
     help: ArgumentHelp(
-      "Only this disk, under this name in the archive.", valueName: "device[=name]"))
+      "Back up only DEVICE, as NAME (repeatable).", valueName: "DEVICE[=NAME]"),
+    completion: .values(Self.devices))
   var device: [String] = []
 
   @Option(
     name: [.customShort("c", allowingJoined: true), .long],
-    help: ArgumentHelp("A configuration file to carry along.", valueName: "[name=]file"),
-    completion: .file())
+    help: ArgumentHelp("Include FILE as configuration file NAME.", valueName: "[NAME=]FILE"),
+    completion: .namedFile)
   var config: [String] = []
 
   @Option(
     help: ArgumentHelp(
-      "Directory for the spill file (default: $TMPDIR, then /var/tmp).", valueName: "dir"),
+      "Create the spill file in DIR (default: $TMPDIR, /var/tmp).", valueName: "DIR"),
     completion: .directory)
   var tmpdir: String?
 
   @Option(
-    help: ArgumentHelp("Spill at most this much old data; 0: none.", valueName: "size"))
+    help: ArgumentHelp("Limit the spill file to SIZE; 0: do not use one.", valueName: "SIZE"))
   var spillLimit = "8G"
 
   @Option(
-    help: ArgumentHelp("Hold a guest write for at most this long.", valueName: "seconds"))
+    help: ArgumentHelp("Hold a guest write for at most SECONDS.", valueName: "SECONDS"))
   var patience = 20
 
   @Option(
-    help: ArgumentHelp("Deprecated; use --tmpdir.", valueName: "dir", visibility: .hidden),
+    help: ArgumentHelp("Deprecated; use --tmpdir.", valueName: "DIR", visibility: .hidden),
     completion: .directory)
   var fleece: String?
 
   @Option(
-    help: ArgumentHelp("The user that runs QEMU, by name or number.", valueName: "user"))
+    help: ArgumentHelp(
+      "Allow USER, who runs QEMU, to connect (default: detected).", valueName: "USER"))
   var user: String?
 
-  @Flag(name: .shortAndLong, help: "List the disks: device, bytes, rw or ro, name.")
+  @Flag(name: .shortAndLong, help: "List disks: device, bytes, rw or ro, name.")
   var list = false
 
   @Flag(help: .hidden) var worker = false
@@ -146,6 +149,16 @@ struct VMATap: Filter {
           + "\(Int((run.pressure.longestWait * 1000).rounded())) ms, "
           + Progress.current.rate(of: total))
     }
+  }
+
+  /// The devices of the QEMU whose socket is on a command line, for a shell.
+  private static func devices(for request: CompletionRequest) -> [String] {
+    guard !request.start.contains("="), let path = request.value(of: "--qmp"),
+      // A socket that does not answer has nothing to offer.
+      let client = try? QMPClient(path, mailbox: Mailbox(), within: 1),
+      let discovery = try? DiskDiscovery(client, BlockNode.all(client))
+    else { return [] }
+    return discovery.disks.map(\.device).filter { $0.utf8.allSatisfy(isPlain) }
   }
 
   /// One line each, fields apart by tabs.
