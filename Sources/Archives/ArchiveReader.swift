@@ -93,7 +93,7 @@ package final class ArchiveReader: ExtentSource {
     guard let extent = received else { return nil }
     do {
       try census.record(extent.header)
-      Progress.current.addDisks(UInt64(extent.header.slots.count * Format.clusterSize))
+      Progress.current.addDisks(UInt64(extent.header.slots.count * VMAFormat.clusterSize))
     } catch {
       throw Failure(name, error)
     }

@@ -182,6 +182,7 @@ package final class SalvageReader: ExtentSource {
       if verdict == .filler { return false }
       do throws(FormatError) {
         try census.record(slot, of: found)
+        Progress.current.addDisks(UInt64(VMAFormat.clusterSize))
       } catch {
         note("\(error)")
         // The first copy stays, but another one that is as good and differs makes it unproven.

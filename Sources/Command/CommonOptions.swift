@@ -4,15 +4,15 @@ package import ArgumentParser
 
 /// The options that all tools have.
 package struct CommonOptions: ParsableArguments {
-  @Flag(name: .shortAndLong, help: "Say nothing but errors.")
+  @Flag(name: .shortAndLong, help: "Print only errors.")
   package var quiet = false
 
-  @Flag(name: .shortAndLong, help: "Sum up at the end what was done.")
+  @Flag(name: .shortAndLong, help: "Print a summary when done.")
   package var verbose = false
 
   @Option(
     help: ArgumentHelp(
-      "When to show progress; auto is on a terminal.", valueName: "when"))
+      "Show progress; auto: if standard error is a terminal.", valueName: "WHEN"))
   package var progress: ProgressMode = .auto
 
   package init() {}

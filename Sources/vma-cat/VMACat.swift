@@ -15,7 +15,7 @@ struct VMACat: Filter {
     abstract: "Write one disk or configuration file of a VMA archive to standard output.",
     usage: "vma-cat [--offset BYTES] [--length BYTES] ARCHIVE [MEMBER] > disk.raw",
     discussion: """
-      The disk comes in order, whatever the order in the archive. Examples:
+      A disk is written front to back, whatever its order in the archive. Examples:
 
         vma-cat backup.vma.zst scsi0 > disk.raw
         zstdcat backup.vma.zst | vma-cat - qemu-server.conf
@@ -23,26 +23,29 @@ struct VMACat: Filter {
     version: "vma-cat \(toolsVersion)")
 
   @Option(
-    help: ArgumentHelp("Start at this byte of the member.", valueName: "bytes"))
+    help: ArgumentHelp("Start BYTES into the member.", valueName: "BYTES"))
   var offset: String?
 
   @Option(
-    help: ArgumentHelp("Write so many bytes at most.", valueName: "bytes"))
+    help: ArgumentHelp("Write at most BYTES.", valueName: "BYTES"))
   var length: String?
 
   @Option(
     help: ArgumentHelp(
-      "For data that has to wait (default: $TMPDIR, then /var/tmp).", valueName: "dir"),
+      "Buffer data in DIR (default: $TMPDIR, then /var/tmp).", valueName: "DIR"),
     completion: .directory)
   var tmpdir: String?
 
   @OptionGroup var common: CommonOptions
 
-  @Argument(help: "The archive; - is standard input.", completion: .file())
+  @Argument(
+    help: ArgumentHelp("Archive to read; - for standard input.", valueName: "ARCHIVE"),
+    completion: .file())
   var archive: String
 
   @Argument(
-    help: "A drive or configuration file (default: the only drive).",
+    help: ArgumentHelp(
+      "Drive or configuration file (default: the only drive).", valueName: "MEMBER"),
     completion: .members(withConfigs: true) { try ArchiveHeader(ofFile: $0) })
   var member: String?
 

@@ -19,8 +19,8 @@ struct VMAPack: Filter {
       vma-pack --events [--ack-fd N] [NAME=SOURCE]... < events > backup.vma
       """,
     discussion: """
-      A SOURCE is a raw image, a block device, the URI of an NBD export (nbd://,
-      nbd+unix://), or, with --size, a pipe (- is standard input). Examples:
+      SOURCE is a raw image, a block device, the URI of an NBD export (nbd://,
+      nbd+unix://), or, with --size, a pipe (- for standard input). Examples:
 
         vma-pack drive-scsi0=disk.raw | zstd > vm.vma.zst
         vma-pack -zo vm.vma.zst -c qemu-server.conf drive-scsi0=/dev/vg/disk
@@ -29,54 +29,55 @@ struct VMAPack: Filter {
 
   @Option(
     name: [.customShort("c", allowingJoined: true), .long],
-    help: ArgumentHelp("A configuration file to carry along.", valueName: "[name=]file"),
-    completion: .file())
+    help: ArgumentHelp("Include FILE as configuration file NAME.", valueName: "[NAME=]FILE"),
+    completion: .namedFile)
   var config: [String] = []
 
   @Option(
-    help: ArgumentHelp("The size of a source that is a pipe.", valueName: "name=bytes"))
+    help: ArgumentHelp("Set the size of source NAME, a pipe.", valueName: "NAME=BYTES"))
   var size: [String] = []
 
-  @Flag(help: "Pad a source whose size is no multiple of 512.")
+  @Flag(help: "Pad sources to a multiple of 512 bytes.")
   var pad = false
 
-  @Flag(help: "Read a stream of changed blocks from standard input.")
+  @Flag(help: "Read an event stream from standard input.")
   var events = false
 
-  @Option(help: ArgumentHelp("Answer the stream on this descriptor.", valueName: "n"))
+  @Option(help: ArgumentHelp("With --events: acknowledge on file descriptor N.", valueName: "N"))
   var ackFd: Int32?
 
   @Option(
     help: ArgumentHelp(
-      "For event data that has to wait (default: $TMPDIR, then /var/tmp).", valueName: "dir"),
+      "Buffer event data in DIR (default: $TMPDIR, then /var/tmp).", valueName: "DIR"),
     completion: .directory)
   var tmpdir: String?
 
   @Option(
     name: [.customShort("o", allowingJoined: true), .long],
-    help: ArgumentHelp("Write there, when all is well.", valueName: "file"), completion: .file())
+    help: ArgumentHelp("Write to FILE; it appears only once complete.", valueName: "FILE"),
+    completion: .file())
   var output: String?
 
-  @Flag(name: .shortAndLong, help: "Replace the output file if it exists.")
+  @Flag(name: .shortAndLong, help: "Overwrite FILE if it exists.")
   var force = false
 
   @Flag(name: .shortAndLong, help: "Compress with zstd.")
   var zstd = false
 
-  @Option(help: ArgumentHelp("Compression level (default: 3).", valueName: "n"))
+  @Option(help: ArgumentHelp("Compress at level N (default: 3).", valueName: "N"))
   var level: Int?
 
   @Option(
     name: [.customShort("T", allowingJoined: true), .long],
-    help: ArgumentHelp("Compression threads (default: 0, all cores).", valueName: "n"))
+    help: ArgumentHelp("Compress with N threads (default: 0, all cores).", valueName: "N"))
   var threads: Int?
 
-  @Option(help: ArgumentHelp("The archive's UUID (default: random).", valueName: "uuid"))
+  @Option(help: ArgumentHelp("Set the UUID of the archive (default: random).", valueName: "UUID"))
   var uuid: String?
 
   @Option(
     help: ArgumentHelp(
-      "The archive's time, in seconds since 1970 (default: now).", valueName: "seconds"))
+      "Set the creation time, in seconds since 1970.", valueName: "SECONDS"))
   var ctime: Int64?
 
   @Flag(help: "Make the archive restorable by qmrestore.")
@@ -85,8 +86,8 @@ struct VMAPack: Filter {
   @OptionGroup var common: CommonOptions
 
   @Argument(
-    help: ArgumentHelp("A disk, under its name in the archive.", valueName: "[name=]source"),
-    completion: .file())
+    help: ArgumentHelp("Disk to pack, and its name in the archive.", valueName: "[NAME=]SOURCE"),
+    completion: .namedFile)
   var sources: [String] = []
 
   func filter() throws {

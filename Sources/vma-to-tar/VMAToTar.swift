@@ -19,14 +19,14 @@ enum Layout: String, CaseIterable, ExpressibleByArgument {
 struct VMAToTar: Filter {
   static let configuration = CommandConfiguration(
     commandName: "vma-to-tar",
-    abstract: "Convert a VMA archive to tar.",
+    abstract: "Convert a VMA archive to a tar archive.",
     usage: """
-      vma-to-tar [-d DRIVE]... [--format pax|gnutar|ustar] [--no-sparse]
-                 [--layout plain|pve] [--prefix DIR] [--tmpdir DIR]
+      vma-to-tar [-d DRIVE]... [--format FORMAT] [--no-sparse]
+                 [--layout LAYOUT] [--prefix DIR] [--tmpdir DIR]
                  [-o FILE [-f]] [ARCHIVE]
       """,
     discussion: """
-      ARCHIVE is a file or - (standard input), compressed or not. Examples:
+      ARCHIVE is a file, compressed or not, or - for standard input. Examples:
 
         vma-to-tar backup.vma.zst | tar -xf -
         vma-to-tar --no-sparse backup.vma | busybox tar -x
@@ -35,43 +35,45 @@ struct VMAToTar: Filter {
 
   @Option(
     name: [.customShort("d", allowingJoined: true), .long],
-    help: ArgumentHelp("Convert only this drive.", valueName: "drive"),
+    help: ArgumentHelp("Convert only DRIVE (repeatable).", valueName: "DRIVE"),
     completion: .members(withConfigs: false) { try ArchiveHeader(ofFile: $0) })
   var drive: [String] = []
 
   @Option(
-    help: ArgumentHelp("The kind of tar: pax, gnutar or ustar (default: pax).", valueName: "format")
-  )
+    help: ArgumentHelp("Write the tar format FORMAT; default: pax.", valueName: "FORMAT"))
   var format: TarFormat?
 
-  @Flag(help: "Write zeros, not holes.")
+  @Flag(help: "Store zeros instead of holes.")
   var noSparse = false
 
   @Option(
     help: ArgumentHelp(
-      "Members: plain, or pve as qmrestore takes them (default: plain).", valueName: "layout"))
+      "Arrange members as LAYOUT; pve: for qmrestore.", valueName: "LAYOUT"))
   var layout: Layout = .plain
 
-  @Option(help: ArgumentHelp("Put the members in this directory.", valueName: "dir"))
+  @Option(help: ArgumentHelp("Prepend DIR and a slash to all names.", valueName: "DIR"))
   var prefix: String?
 
   @Option(
     help: ArgumentHelp(
-      "For data that has to wait (default: $TMPDIR, then /var/tmp).", valueName: "dir"),
+      "Buffer data in DIR (default: $TMPDIR, then /var/tmp).", valueName: "DIR"),
     completion: .directory)
   var tmpdir: String?
 
   @Option(
     name: [.customShort("o", allowingJoined: true), .long],
-    help: ArgumentHelp("Write there, when all is well.", valueName: "file"), completion: .file())
+    help: ArgumentHelp("Write to FILE; it appears only once complete.", valueName: "FILE"),
+    completion: .file())
   var output: String?
 
-  @Flag(name: .shortAndLong, help: "Replace the output file if it exists.")
+  @Flag(name: .shortAndLong, help: "Overwrite FILE if it exists.")
   var force = false
 
   @OptionGroup var common: CommonOptions
 
-  @Argument(help: "The archive; - is standard input.", completion: .file())
+  @Argument(
+    help: ArgumentHelp("Archive to read; - for standard input.", valueName: "ARCHIVE"),
+    completion: .file())
   var archive: String?
 
   func filter() throws {

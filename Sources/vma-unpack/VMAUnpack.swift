@@ -13,72 +13,80 @@ struct VMAUnpack: Filter {
     abstract: "Restore, list or test a VMA archive.",
     usage: """
       vma-unpack [-C DIR] [-d DRIVE]... [-m DRIVE=PATH]... [ARCHIVE]
+      vma-unpack --only DRIVE=PATH... [ARCHIVE]
       vma-unpack -l [--json | --pve] [ARCHIVE]
       vma-unpack -t [--quick] [ARCHIVE]
       """,
     discussion: """
-      ARCHIVE is a file or - (standard input), compressed or not. Examples:
+      ARCHIVE is a file, compressed or not, or - for standard input. Examples:
 
         vma-unpack -C /restore backup.vma.zst
-        ssh nas cat vm.vma.zst | vma-unpack -m scsi0=/dev/vg/disk
+        ssh nas cat vm.vma.zst | vma-unpack --only scsi0=/dev/vg/disk
       """,
     version: "vma-unpack \(toolsVersion)")
 
   @Option(
     name: [.customShort("C", allowingJoined: true), .long],
-    help: ArgumentHelp("Write files there (default: here).", valueName: "dir"),
+    help: ArgumentHelp("Create files in DIR (default: current directory).", valueName: "DIR"),
     completion: .directory)
   var directory: String?
 
   @Option(
     name: [.customShort("d", allowingJoined: true), .long],
-    help: ArgumentHelp("Restore only this drive.", valueName: "drive"),
+    help: ArgumentHelp("Restore only DRIVE (repeatable).", valueName: "DRIVE"),
     completion: .members(withConfigs: false) { try ArchiveHeader(ofFile: $0) })
   var drive: [String] = []
 
   @Option(
     name: [.customShort("m", allowingJoined: true), .long],
     help: ArgumentHelp(
-      "Restore this drive into an existing file, block device or NBD export (URI).",
-      valueName: "drive=path"),
-    completion: .file())
+      "Restore DRIVE into an existing file, device or NBD export.", valueName: "DRIVE=PATH"),
+    completion: .drivePath { try ArchiveHeader(ofFile: $0) })
   var map: [String] = []
 
-  @Flag(help: "Targets of --map hold only zeros; write none there.")
+  @Option(
+    help: ArgumentHelp(
+      "Restore DRIVE into PATH, as --map does, and nothing else.", valueName: "DRIVE=PATH"),
+    completion: .drivePath { try ArchiveHeader(ofFile: $0) })
+  var only: [String] = []
+
+  @Flag(help: "Write no zeros to targets; they already read as zeros.")
   var targetIsZero = false
 
-  @Flag(help: "Restore no configuration files.")
+  @Flag(help: "Do not restore configuration files.")
   var noConfigs = false
 
-  @Flag(name: .shortAndLong, help: "Replace files that exist; take devices in use.")
+  @Flag(name: .shortAndLong, help: "Overwrite existing files; allow devices in use.")
   var force = false
 
-  @Flag(name: .shortAndLong, help: "List what is in the archive.")
+  @Flag(name: .shortAndLong, help: "List the contents of the archive.")
   var list = false
 
-  @Flag(help: "List as JSON.")
+  @Flag(help: "With --list: print JSON.")
   var json = false
 
-  @Flag(help: "List in the format of the reference tool.")
+  @Flag(help: "With --list: print the format of the original tool.")
   var pve = false
 
-  @Flag(name: .shortAndLong, help: "Test the archive and write nothing.")
+  @Flag(name: .shortAndLong, help: "Test the archive; write nothing.")
   var test = false
 
-  @Flag(help: "Test headers and sizes only, where the archive is seekable.")
+  @Flag(help: "With --test: check only headers, if seekable.")
   var quick = false
 
-  @Flag(help: "Restore what a damaged archive still holds.")
+  @Flag(help: "Restore what is left of a damaged archive.")
   var salvage = false
 
   @Option(
-    help: ArgumentHelp("Write a map of what was lost of each disk there.", valueName: "dir"),
+    help: ArgumentHelp("With --salvage: write a map of each disk to DIR.", valueName: "DIR"),
     completion: .directory)
   var lost: String?
 
   @OptionGroup var common: CommonOptions
 
-  @Argument(help: "The archive; - is standard input.", completion: .file())
+  @Argument(
+    help: ArgumentHelp("Archive to read; - for standard input.", valueName: "ARCHIVE"),
+    completion: .file())
   var archive: String?
 
   func filter() throws {
@@ -91,7 +99,7 @@ struct VMAUnpack: Filter {
     } else if test {
       try runTest(input, reader)
     } else {
-      try Restore(self, input, reader).run()
+      try Restore(expandingOnly(), input, reader).run()
     }
   }
 
@@ -103,13 +111,33 @@ struct VMAUnpack: Filter {
     try refuse(json && pve, "--json and --pve cannot be combined")
     try refuse((json || pve) && !list, "--json and --pve require --list")
     try refuse(quick && !test, "--quick requires --test")
-    try refuse(targetIsZero && map.isEmpty, "--target-is-zero requires --map")
+    try refuse(
+      targetIsZero && map.isEmpty && only.isEmpty, "--target-is-zero requires --map or --only")
     try refuse(lost != nil && !salvage, "--lost requires --salvage")
+    try refuse(
+      !only.isEmpty && (directory != nil || !drive.isEmpty || !map.isEmpty),
+      "--only cannot be combined with --directory, --drive or --map (repeat --only for more drives)"
+    )
     let writes =
-      directory != nil || !drive.isEmpty || !map.isEmpty || force || noConfigs || salvage
+      directory != nil || !drive.isEmpty || !map.isEmpty || !only.isEmpty || force || noConfigs
+      || salvage
     try refuse(
       (list || test) && writes,
       "--list and --test cannot be combined with an option that selects or writes files")
+  }
+
+  /// `--only` in terms of the options that it stands for.
+  private func expandingOnly() throws -> VMAUnpack {
+    var options = self
+    for argument in only {
+      guard let end = argument.firstIndex(of: "="), end > argument.startIndex else {
+        throw Failure(.usage, "--only: '\(argument)' is not DRIVE=PATH")
+      }
+      options.drive.append(String(argument[..<end]))
+      options.map.append(argument)
+      options.noConfigs = true
+    }
+    return options
   }
 
   private func runTest(_ input: Input, _ reader: ArchiveReader) throws {

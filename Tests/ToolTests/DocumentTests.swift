@@ -24,6 +24,9 @@ struct DocumentTests {
       var kind: String
       var shouldDisplay: Bool
       var names: [Name]?
+      var abstract: String?
+      var valueName: String?
+      var allValues: [String]?
     }
     struct Name: Decodable {
       var kind: String
@@ -32,10 +35,13 @@ struct DocumentTests {
     var command: Command
   }
 
-  private func dumpedOptions(of tool: Tool) throws -> Set<String> {
+  private func dumped(_ tool: Tool) throws -> [Dump.Argument] {
     let output = try dir.run(tool, "--experimental-dump-help").succeeds().output
-    let dump = try JSONDecoder().decode(Dump.self, from: Data(output))
-    let shown = (dump.command.arguments ?? []).filter {
+    return try JSONDecoder().decode(Dump.self, from: Data(output)).command.arguments ?? []
+  }
+
+  private func dumpedOptions(of tool: Tool) throws -> Set<String> {
+    let shown = try dumped(tool).filter {
       $0.kind != "positional" && $0.shouldDisplay
     }
     return Set(
@@ -96,7 +102,7 @@ struct DocumentTests {
     (
       .unpack,
       [
-        "-C", "--directory", "-d", "--drive", "--no-configs", "-m", "--map", "-f",
+        "-C", "--directory", "-d", "--drive", "--no-configs", "-m", "--map", "--only", "-f",
         "--force", "-l", "--list", "--json", "--pve", "-t", "--test", "--quick", "--salvage",
         "--lost",
       ]
@@ -181,6 +187,30 @@ struct DocumentTests {
     let text = "Use `vma-cat --offset` or\nssh a vma\\-pack \\-zo x \\\n  --pve | tar -x; vma-tap"
     let used = usedOptions(in: text).map { "\($0.tool) \($0.option)" }
     #expect(used == ["vma-cat --offset", "vma-pack -z", "vma-pack --pve"])
+  }
+
+  @Test(arguments: Tool.allCases)
+  func `an unknown option is reported before what is missing`(tool: Tool) throws {
+    for arguments in [["--hlep"], ["--hlep=x"], ["a.vma", "--hlep"], ["--hlep", "--progress"]] {
+      try dir.run(tool, arguments).fails(
+        64, tool, saying: "Unknown option '--hlep'. Did you mean '--help'?")
+    }
+    try dir.run(tool, "--qzx").fails(64, tool, saying: "Unknown option '--qzx' (see --help)")
+  }
+
+  @Test(arguments: Tool.allCases)
+  func `an option's help is a short sentence, and lists its values once`(tool: Tool) throws {
+    for argument in try dumped(tool) where argument.shouldDisplay {
+      let help = try #require(argument.abstract)
+      #expect(help.count <= 60 && help.hasSuffix("."), "\(help)")
+      #expect(help.first?.isUppercase == true, "\(help)")
+      // Placeholders are in capitals, as in the manual.
+      if let name = argument.valueName, argument.kind != "flag" {
+        #expect(name == name.uppercased())
+      }
+      let listed = (argument.allValues ?? []).filter { help.contains($0) }
+      #expect(listed.count <= 1, "\(help)")
+    }
   }
 
   // MARK: Pages

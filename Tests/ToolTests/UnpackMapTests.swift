@@ -44,6 +44,44 @@ struct UnpackMapTests {
     try dir.expect("target", holds: restored(over: old))
   }
 
+  @Test func `--only selects the drive and nothing else`() throws {
+    for name in ["drive-scsi0", "scsi0"] {
+      for input in ["a.vma", "-"] {
+        try dir.write(old, to: "target")
+        try dir.run(
+          .unpack, "--only", "\(name)=target", input, input: .pipe(Sample.wholeBytes)
+        ).succeeds()
+        try dir.expect("target", holds: restored(over: old))
+      }
+    }
+    try dir.write(old, to: "other=2")
+    try dir.run(
+      .unpack, "--only=scsi0=target", "--only", "efidisk0=other=2", "--no-configs", "a.vma"
+    ).succeeds()
+    try dir.expect("other=2", holds: Sample.efi + old.dropFirst(Sample.efi.count))
+    try dir.expectNames(["a.vma", "other=2", "target"])
+  }
+
+  private static let contradictions: [(String, Int32)] = [
+    ("-d efidisk0", 64), ("-d scsi0", 64), ("-m efidisk0=target", 64), ("-C out", 64), ("-l", 64),
+    ("-t", 64), ("--only drive-scsi0=other", 64), ("--only efidisk0", 64), ("--only =target", 64),
+    ("--only efidisk0=", 64), ("--only efidisk0=target", 64), ("--only nothing=other", 66),
+    ("--only qemu-server.conf=other", 66), ("--only efidisk0=missing", 73),
+  ]
+
+  @Test(arguments: contradictions)
+  func `--only contradicts other selections`(arguments: String, status: Int32) throws {
+    try dir.write(old, to: "target")
+    try dir.write(old, to: "other")
+    try dir.run(
+      .unpack,
+      ["--only", "scsi0=target", "a.vma"] + arguments.split(separator: " ").map(String.init)
+    ).fails(status, .unpack)
+    try dir.expect("target", holds: old)
+    try dir.expect("other", holds: old)
+    try dir.expectNames(["a.vma", "other", "target"])
+  }
+
   @Test func `any order of clusters`() throws {
     let archive = Archive([Archive.Disk("d", Sample.scsi)], order: .shuffled(seed: 12))
     try dir.write(archive.bytes(), to: "b.vma")
