@@ -82,15 +82,20 @@ struct SalvageCostTests {
     if kind.hasPrefix("plausible") {
       // Each 24 bytes begin a header whose number of blocks is what its slots mark.
       unit = Array("VMAE".utf8) + [0, 0, 0, 0] + archive.uuid
-      let count = (0..<59).reduce(0) { sum, slot in
-        let mask = (0..<2).map { unit[(16 + slot * 8 + $0) % 24] }
-        return sum + mask[0].nonzeroBitCount + mask[1].nonzeroBitCount
+      var count = 0
+      for slot in 0..<59 {
+        let mask = 16 + slot * 8
+        count += unit[mask % 24].nonzeroBitCount + unit[(mask + 1) % 24].nonzeroBitCount
       }
       (unit[6], unit[7]) = (UInt8(count >> 8), UInt8(count & 255))
     }
     if kind.hasSuffix("varied") {
-      unit = (0..<4096).flatMap { number in
-        unit[..<4] + [UInt8(number >> 8), UInt8(number & 255)] + unit[6...]
+      let pattern = unit
+      unit = []
+      for number in 0..<4096 {
+        var copy = pattern
+        (copy[4], copy[5]) = (UInt8(number >> 8), UInt8(number & 255))
+        unit += copy
       }
     }
     var flood = unit
