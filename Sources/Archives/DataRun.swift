@@ -17,21 +17,22 @@ package struct DataRun: Hashable, Comparable, Sendable {
   package var length: Int { Int(clusterCount) * mask.nonzeroBitCount * VMAFormat.blockSize }
   /// The cluster after the run.
   package var end: UInt64 { UInt64(cluster) + UInt64(clusterCount) }
-  /// The extent header that would go with the run, to take it apart by.
-  func pieces(_ body: (ExtentHeader.Piece) throws -> Void) rethrows {
-    let slots = (0..<UInt32(clusterCount)).map {
-      ExtentHeader.Slot(device: 1, cluster: cluster + $0, mask: mask)
-    }
-    for start in stride(from: 0, to: slots.count, by: VMAFormat.slotsPerExtent) {
-      let part = slots[start..<min(start + VMAFormat.slotsPerExtent, slots.count)]
-      let before = start * mask.nonzeroBitCount * VMAFormat.blockSize
-      try ExtentHeader(checked: Array(part)).forEachPiece { piece in
-        guard var place = piece.position else { return }
-        place += before
-        try body(
-          ExtentHeader.Piece(device: 1, offset: piece.offset, length: piece.length, position: place)
-        )
-      }
+
+  /// Calls `body` with each stored piece, ascending: its place on the disk, its place in the data of
+  /// the run, and its length, all in bytes.
+  func forEachPiece(
+    _ body: (_ offset: UInt64, _ position: Int, _ length: Int) throws -> Void
+  ) rethrows {
+    let start = UInt64(cluster) * UInt64(VMAFormat.clusterSize)
+    if mask == .max { return try body(start, 0, length) }
+    var (rest, position) = (mask, 0)
+    while rest != 0 {
+      let first = rest.trailingZeroBitCount
+      let count = (~(rest >> UInt16(first))).trailingZeroBitCount
+      try body(
+        start + UInt64(first * VMAFormat.blockSize), position, count * VMAFormat.blockSize)
+      position += count * VMAFormat.blockSize
+      rest &= .max << UInt16(first + count)
     }
   }
 

@@ -30,8 +30,8 @@ package struct OrderedDisk: Sendable {
   package func forEachStoredRange(_ body: (Range<UInt64>) -> Void) {
     var pending: Range<UInt64>?
     for run in runs {
-      run.pieces { piece in
-        let range = piece.offset..<min(piece.offset + UInt64(piece.length), size)
+      run.forEachPiece { offset, _, length in
+        let range = offset..<min(offset + UInt64(length), size)
         if let before = pending, before.upperBound == range.lowerBound {
           pending = before.lowerBound..<range.upperBound
         } else {
@@ -98,12 +98,11 @@ package struct OrderedDisk: Sendable {
       let start = UInt64(run.cluster) * UInt64(VMAFormat.clusterSize)
       guard start < window.upperBound, run.end * UInt64(VMAFormat.clusterSize) > window.lowerBound
       else { continue }
-      try run.pieces { piece in
-        let from = max(piece.offset, window.lowerBound)
-        let to = min(piece.offset + UInt64(piece.length), window.upperBound)
-        var offset = from
-        while offset < to {
-          let place = run.position + UInt64(piece.position ?? 0) + (offset - piece.offset)
+      try run.forEachPiece { start, position, length in
+        var offset = max(start, window.lowerBound)
+        let end = min(start + UInt64(length), window.upperBound)
+        while offset < end {
+          let place = run.position + UInt64(position) + (offset - start)
           if let chunk, chunk.used + pending.count == Self.chunkSize || chunk.pieces.count == 4096 {
             try hand()
           }
@@ -118,7 +117,7 @@ package struct OrderedDisk: Sendable {
           }
           guard let chunk else { return }
           let first = chunk.used + pending.count
-          let length = min(Int(to - offset), Self.chunkSize - first)
+          let length = min(Int(end - offset), Self.chunkSize - first)
           if let last = chunk.pieces.last, last.range.upperBound == first,
             last.offset + UInt64(last.range.count) == offset
           {

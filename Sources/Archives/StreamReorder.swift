@@ -50,12 +50,11 @@ package final class StreamReorder {
     var next = (window?.lowerBound ?? 0) / UInt64(VMAFormat.clusterSize)
 
     func emit(_ run: DataRun, _ buffer: Buffer, at start: Int) throws {
-      try run.pieces { piece in
-        let place = start + (piece.position ?? 0)
-        let length =
-          device.isVMState
-          ? piece.length : Int(min(UInt64(piece.length), device.size - piece.offset))
-        try cursor.write(buffer, place..<place + length, at: piece.offset)
+      try run.forEachPiece { offset, position, length in
+        let place = start + position
+        let end =
+          device.isVMState ? length : Int(min(UInt64(length), device.size - offset))
+        try cursor.write(buffer, place..<place + end, at: offset)
       }
       next = run.end
     }
