@@ -19,6 +19,7 @@ let settings: [SwiftSetting] = [
 
 let argumentParser = Target.Dependency.product(
   name: "ArgumentParser", package: "swift-argument-parser")
+let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
 /// A package from the network, or, in a source archive (`make dist`), from the archive itself.
@@ -69,7 +70,7 @@ let package = Package(
 
     .target(name: "ChangedBlocks", swiftSettings: settings),
     .target(name: "VMA", swiftSettings: settings),
-    .target(name: "System", dependencies: ["CLinux", system], swiftSettings: settings),
+    .target(name: "System", dependencies: ["CLinux", deque, system], swiftSettings: settings),
     .target(name: "Files", dependencies: ["System", system], swiftSettings: settings),
     .target(name: "NBD", dependencies: ["CNBD", "System", system], swiftSettings: settings),
     .target(
@@ -79,7 +80,7 @@ let package = Package(
       ],
       swiftSettings: settings),
     .target(
-      name: "Disks", dependencies: ["Compression", "Files", "NBD", "System", "VMA", system],
+      name: "Disks", dependencies: ["Files", "NBD", "System", "VMA", deque, system],
       swiftSettings: settings),
     .target(
       name: "Archives",
@@ -128,7 +129,7 @@ let package = Package(
     .target(
       name: "TapTool",
       dependencies: [
-        "ChangedBlocks", "Command", "Files", "System", "VMA", argumentParser, system,
+        "ChangedBlocks", "Command", "Files", "System", "VMA", argumentParser, deque, system,
       ],
       path: "Sources/vma-tap",
       swiftSettings: settings),

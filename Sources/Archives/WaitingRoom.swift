@@ -46,19 +46,19 @@ package final class WaitingRoom: @unchecked Sendable {
 
   func free(_ run: DataRun) {
     let range = run.position..<run.position + UInt64(run.length)
-    monitor.lock()
-    defer { monitor.unlock() }
-    if freed == nil, file.punchHole(range) { return }
-    if freed == nil { freed = FreeSpace() }
-    freed?.insert(range)
+    monitor.withLock {
+      if freed == nil, file.punchHole(range) { return }
+      if freed == nil { freed = FreeSpace() }
+      freed?.insert(range)
+    }
   }
 
   /// Space for so many bytes: a freed part that is large enough, or the end of the file.
   private func place(for length: UInt64) -> UInt64 {
-    monitor.lock()
-    defer { monitor.unlock() }
-    if let place = freed?.take(length) { return place }
-    defer { end += length }
-    return end
+    monitor.withLock {
+      if let place = freed?.take(length) { return place }
+      defer { end += length }
+      return end
+    }
   }
 }

@@ -15,54 +15,49 @@ final class ConsoleWriter: @unchecked Sendable {
   private var thread: Thread?
 
   func start() throws(Failure) {
-    monitor.lock()
-    defer { monitor.unlock() }
-    if thread == nil { thread = try Thread { [self] in run() } }
+    try monitor.withLock { () throws(Failure) in
+      if thread == nil { thread = try Thread { [self] in run() } }
+    }
   }
 
   /// Whether all is written and standard error takes more.
   var isReady: Bool {
-    monitor.lock()
-    let isIdle = thread != nil && pending.isEmpty && !isWriting
-    monitor.unlock()
+    let isIdle = monitor.withLock { thread != nil && pending.isEmpty && !isWriting }
     return isIdle && Descriptor.standardError.wait(for: POLLOUT, milliseconds: 0)
   }
 
   func mute() {
-    monitor.lock()
-    isMute = true
-    monitor.unlock()
+    monitor.withLock { isMute = true }
   }
 
   func post(_ text: String) {
-    monitor.lock()
-    guard !isMute else { return monitor.unlock() }
-    guard thread != nil else {
-      monitor.unlock()
-      return writeDirectly(Array(text.utf8))
+    let isDone = monitor.withLock {
+      if isMute { return true }
+      if thread == nil { return false }
+      if pending.count < Self.limit { pending += Array(text.utf8) }
+      monitor.wakeAll()
+      return true
     }
-    if pending.count < Self.limit { pending += Array(text.utf8) }
-    monitor.wakeAll()
-    monitor.unlock()
+    if !isDone { writeDirectly(Array(text.utf8)) }
   }
 
   func drain(milliseconds: Int) {
     let limit = Host.uptime + Double(milliseconds) / 1000
-    monitor.lock()
-    while !pending.isEmpty || isWriting, Host.uptime < limit { monitor.wait(until: limit) }
-    monitor.unlock()
+    monitor.withLock {
+      while !pending.isEmpty || isWriting, Host.uptime < limit { monitor.wait(until: limit) }
+    }
   }
 
   private func run() {
     while true {
-      monitor.lock()
-      isWriting = false
-      monitor.wakeAll()
-      while pending.isEmpty { monitor.wait() }
-      let bytes = pending
-      pending = []
-      isWriting = true
-      monitor.unlock()
+      let bytes = monitor.withLock {
+        isWriting = false
+        monitor.wakeAll()
+        while pending.isEmpty { monitor.wait() }
+        isWriting = true
+        defer { pending = [] }
+        return pending
+      }
       // Nobody is left to tell when standard error fails.
       try? Descriptor.standardError.write(bytes)
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import DequeModule
 import NBD
 import VMA
 
@@ -8,7 +9,7 @@ import VMA
 struct DataMap {
   private let connection: NBDClient
   /// Data that is known, ascending, not overlapping.
-  private var known: [Range<UInt64>] = []
+  private var known: Deque<Range<UInt64>> = []
   /// Between these, the server was asked.
   private var start: UInt64 = 0
   private var end: UInt64 = 0

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import DequeModule
 import Files
 import NBD
 import System
@@ -25,7 +26,7 @@ final class NBDSource: DiskContent, @unchecked Sendable {
   private let connection: NBDClient
   private var map: DataMap
   /// In the order in which they were asked for, which is that of the disk.
-  private var pieces: [Piece] = []
+  private var pieces: Deque<Piece> = []
   /// What lies before was asked for, or is zeros.
   private var planned: UInt64 = 0
   private var free: [Buffer] = []

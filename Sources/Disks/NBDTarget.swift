@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import DequeModule
 import Files
 import NBD
 package import System
@@ -34,7 +35,7 @@ package final class NBDTarget: DiskTarget {
   private let connection: NBDClient
   private let pieceSize: Int
   private let isZero: Bool
-  private var underWay: [(work: Work, request: NBDClient.Request)] = []
+  private var underWay: Deque<(work: Work, request: NBDClient.Request)> = []
   private var free: [Buffer] = []
   /// Zeros that were not made yet: neighbours are made together.
   private var pendingZeros: Range<UInt64> = 0..<0

@@ -6,6 +6,8 @@ import Synchronization
 package enum Cleanup {
   private struct Actions: Sendable {
     var next = 0
+    /// Whether the process ends: nothing may begin any more that would have to be cleaned up.
+    var isOver = false
     var list: [Int: @Sendable () -> Void] = [:]
   }
 
@@ -30,14 +32,20 @@ package enum Cleanup {
   package static func uninterrupted<Result, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    monitor.lock()
-    defer { monitor.unlock() }
-    return try body()
+    try monitor.withLock { () throws(Failure) in
+      while actions.withLock(\.isOver) { monitor.wait() }
+      return try body()
+    }
   }
 
   /// Takes everything back, the last first; the process must end after it.
   package static func run() {
-    monitor.lock()
-    for action in actions.withLock(\.list).sorted(by: { $0.key > $1.key }) { action.value() }
+    uninterrupted {
+      let list = actions.withLock {
+        $0.isOver = true
+        return $0.list
+      }
+      for action in list.sorted(by: { $0.key > $1.key }) { action.value() }
+    }
   }
 }

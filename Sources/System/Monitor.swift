@@ -25,8 +25,24 @@ import Glibc
     unsafe mutex.deallocate()
   }
 
-  package func lock() { unsafe pthread_mutex_lock(mutex) }
-  package func unlock() { unsafe pthread_mutex_unlock(mutex) }
+  /// Calls `body` with the lock held.
+  package func withLock<Result, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    unsafe pthread_mutex_lock(mutex)
+    defer { unsafe pthread_mutex_unlock(mutex) }
+    return try body()
+  }
+
+  /// Calls `body` without the lock, which must be held and is held again after it.
+  package func withoutLock<Result, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    unsafe pthread_mutex_unlock(mutex)
+    defer { unsafe pthread_mutex_lock(mutex) }
+    return try body()
+  }
+
   /// Gives the lock away until `wakeAll` is called; the lock must be held.
   package func wait() { unsafe pthread_cond_wait(condition, mutex) }
   /// The same, until `uptime` (of `Host`) at the latest.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ChangedBlocks
+import DequeModule
 import System
 package import VMA
 
@@ -81,12 +82,12 @@ package final class EventQueue: @unchecked Sendable {
   private var warm: [Buffer] = []
   private var cold: [Buffer]
 
-  private var clusters = Line<Cluster>()
+  private var clusters: Deque<Cluster> = []
   private var zeros: [Zeros] = []
   private var zeroCount = 0
   private var nextZeros = 0
 
-  private var spilled = Line<Spilled>()
+  private var spilled: Deque<Spilled> = []
   private var freeSlots: [Int] = []
   private var slotCount = 0
   /// What is being written to the spill file. The writer may take it all the same.
@@ -139,7 +140,7 @@ package final class EventQueue: @unchecked Sendable {
     guard let spill else { return }
     let clusterCount = devices.reduce(0) { $0 + $1.size / UInt64(VMAFormat.clusterSize) + 1 }
     let slots = Int(min(clusterCount, spill.limit / UInt64(VMAFormat.clusterSize)))
-    spilled.reserve(slots)
+    spilled.reserveCapacity(slots)
     freeSlots.reserveCapacity(slots)
     _ = try Thread { [self] in moveToSpill(spill) }
   }
@@ -151,56 +152,55 @@ package final class EventQueue: @unchecked Sendable {
   /// - Parameter hold: of the request that brings the cluster.
   /// - Returns: nil when nothing is written any more: what comes is to be dropped.
   func buffer(_ hold: Hold) -> Buffer? {
-    monitor.lock()
-    while !isDiscarding, freeCount <= Self.reserve {
-      let start = hold.waits()
-      guard Host.uptime < start + patience else {
-        let failure = failure()
-        discardAll()
-        monitor.unlock()
-        mailbox.post(.outputFailed(failure))
-        return nil
+    monitor.withLock {
+      while !isDiscarding, freeCount <= Self.reserve {
+        let start = hold.waits()
+        guard Host.uptime < start + patience else {
+          let failure = failure()
+          discardAll()
+          monitor.withoutLock { mailbox.post(.outputFailed(failure)) }
+          return nil
+        }
+        monitor.wait(until: start + patience)
+        longestWait = max(longestWait, Host.uptime - start)
       }
-      monitor.wait(until: start + patience)
-      longestWait = max(longestWait, Host.uptime - start)
+      guard !isDiscarding else { return nil }
+      let buffer = take()
+      checkMarks()
+      return buffer
     }
-    defer { monitor.unlock() }
-    guard !isDiscarding else { return nil }
-    let buffer = take()
-    checkMarks()
-    return buffer
   }
 
   /// Gives back a buffer that is not needed after all.
   func giveBack(_ buffer: Buffer) {
-    monitor.lock()
-    defer { monitor.unlock() }
-    release(buffer)
-    checkMarks()
+    monitor.withLock {
+      release(buffer)
+      checkMarks()
+    }
   }
 
   /// Appends data in a buffer that came from `buffer(_:)`.
   func append(_ cluster: Cluster) {
-    monitor.lock()
-    defer { monitor.unlock() }
-    if isDiscarding { return release(cluster.buffer) }
-    clusters.append(cluster)
-    monitor.wakeAll()
-    if usedCount >= spillMark { bell.ring() }
+    monitor.withLock {
+      if isDiscarding { return release(cluster.buffer) }
+      clusters.append(cluster)
+      monitor.wakeAll()
+      if usedCount >= spillMark { bell.ring() }
+    }
   }
 
   /// Appends a range of zeros, in whole clusters.
   func appendZeros(device: UInt8, offset: UInt64, length: UInt64, isOfGuest: Bool) {
     let size = UInt64(VMAFormat.clusterSize)
     let range = Int(offset / size)..<Int((offset + length + size - 1) / size)
-    monitor.lock()
-    defer { monitor.unlock() }
-    guard !isDiscarding else { return }
-    let index = (Int(device) - 1) * 2 + (isOfGuest ? 1 : 0)
-    let before = zeros[index].pending.count
-    zeros[index].pending.insert(range)
-    zeroCount += zeros[index].pending.count - before
-    monitor.wakeAll()
+    monitor.withLock {
+      guard !isDiscarding else { return }
+      let index = (Int(device) - 1) * 2 + (isOfGuest ? 1 : 0)
+      let before = zeros[index].pending.count
+      zeros[index].pending.insert(range)
+      zeroCount += zeros[index].pending.count - before
+      monitor.wakeAll()
+    }
   }
 
   // MARK: For the writer
@@ -210,62 +210,56 @@ package final class EventQueue: @unchecked Sendable {
   /// - Returns: nil at the end, or when the rest is dropped.
   /// - Throws: where the spill file does not give back what was written to it.
   func next(atMost count: Int) throws -> [Event]? {
-    monitor.lock()
-    defer { monitor.unlock() }
-    while !isDiscarding {
-      if zeroCount > 0 { return (0..<count).compactMap { _ in nextRunOfZeros() } }
-      if !clusters.isEmpty {
-        return (0..<count).compactMap { _ in clusters.popFirst().map { .data($0) } }
+    try monitor.withLock {
+      while !isDiscarding {
+        if zeroCount > 0 { return (0..<count).compactMap { _ in nextRunOfZeros() } }
+        if !clusters.isEmpty {
+          return (0..<count).compactMap { _ in clusters.popFirst().map { .data($0) } }
+        }
+        // Its buffer has it still. A disk that hangs must not keep it.
+        if let cluster = spilling {
+          spilling = nil
+          return [.data(cluster)]
+        }
+        if !spilled.isEmpty { return try readBack(atMost: min(count, Self.reserve)) }
+        if isFinished { return nil }
+        monitor.wait()
       }
-      // Its buffer has it still. A disk that hangs must not keep it.
-      if let cluster = spilling {
-        spilling = nil
-        return [.data(cluster)]
-      }
-      if !spilled.isEmpty { return try readBack(atMost: min(count, Self.reserve)) }
-      if isFinished { return nil }
-      monitor.wait()
+      return nil
     }
-    return nil
   }
 
   func recycle(_ batch: [Event]) {
-    monitor.lock()
-    defer { monitor.unlock() }
-    for case .data(let cluster) in batch { release(cluster.buffer) }
-    checkMarks()
+    monitor.withLock {
+      for case .data(let cluster) in batch { release(cluster.buffer) }
+      checkMarks()
+    }
   }
 
   // MARK: For the main thread
 
   /// No more will be appended.
   func finish() {
-    monitor.lock()
-    isFinished = true
-    monitor.wakeAll()
-    monitor.unlock()
+    monitor.withLock {
+      isFinished = true
+      monitor.wakeAll()
+    }
     bell.ring()
   }
 
   /// Drops all that waits and all that will come; nobody waits here any more.
   func discard() {
-    monitor.lock()
-    discardAll()
-    monitor.unlock()
+    monitor.withLock { discardAll() }
   }
 
   /// Whether the rest is dropped, or has been.
   var isDiscarded: Bool {
-    monitor.lock()
-    defer { monitor.unlock() }
-    return isDiscarding
+    monitor.withLock { isDiscarding }
   }
 
   /// For a summary: bytes that went to the spill file, and the longest that a request has waited.
   var summary: (spilledBytes: UInt64, longestWait: Double) {
-    monitor.lock()
-    defer { monitor.unlock() }
-    return (spilledBytes, longestWait)
+    monitor.withLock { (spilledBytes, longestWait) }
   }
 
   // MARK: The spill file
@@ -273,55 +267,52 @@ package final class EventQueue: @unchecked Sendable {
   /// Moves data to the spill file while more than half of the buffers are in use.
   private func moveToSpill(_ spill: any SpillStorage) {
     var retry: Double?
-    monitor.lock()
-    while !isDiscarding, !isFinished {
-      guard usedCount >= spillMark, retry.map({ $0 <= Host.uptime }) ?? true,
-        let slot = takeSlot(of: spill), let cluster = clusters.popLast()
-      else {
-        monitor.unlock()
-        bell.wait(until: retry)
-        monitor.lock()
-        continue
+    monitor.withLock {
+      while !isDiscarding, !isFinished {
+        guard usedCount >= spillMark, retry.map({ $0 <= Host.uptime }) ?? true,
+          let slot = takeSlot(of: spill), let cluster = clusters.popLast()
+        else {
+          monitor.withoutLock { bell.wait(until: retry) }
+          continue
+        }
+        spilling = cluster
+        isWriting = true
+        let (checksum, outcome) = monitor.withoutLock {
+          let checksum = cluster.buffer.checksum(cluster.range)
+          let outcome = Result { () throws(Failure) in
+            try spill.write(cluster.buffer, cluster.range, toSlot: slot)
+          }
+          return (checksum, outcome)
+        }
+        isWriting = false
+        // Where not, the writer has taken it, or all is dropped.
+        let isOurs = spilling != nil
+        spilling = nil
+        switch outcome {
+        case .success:
+          retry = nil
+          spillFailure = nil
+        case .failure(let failure):
+          // Space may come back, and so may a disk.
+          retry = Host.uptime + Self.retryInterval
+          spillFailure = failure
+        }
+        if isOurs, spillFailure == nil {
+          spilledBytes += UInt64(cluster.length)
+          spilled.append(
+            Spilled(
+              slot: slot, device: cluster.device, isOfGuest: cluster.isOfGuest,
+              length: cluster.length, offset: cluster.offset, checksum: checksum))
+          release(cluster.buffer)
+          checkMarks()
+        } else {
+          if isOurs { clusters.append(cluster) }
+          monitor.withoutLock { spill.free(slot: slot) }
+          freeSlots.append(slot)
+        }
+        monitor.wakeAll()
       }
-      spilling = cluster
-      isWriting = true
-      monitor.unlock()
-      let checksum = cluster.buffer.checksum(cluster.range)
-      let outcome = Result { () throws(Failure) in
-        try spill.write(cluster.buffer, cluster.range, toSlot: slot)
-      }
-      monitor.lock()
-      isWriting = false
-      // Where not, the writer has taken it, or all is dropped.
-      let isOurs = spilling != nil
-      spilling = nil
-      switch outcome {
-      case .success:
-        retry = nil
-        spillFailure = nil
-      case .failure(let failure):
-        // Space may come back, and so may a disk.
-        retry = Host.uptime + Self.retryInterval
-        spillFailure = failure
-      }
-      if isOurs, spillFailure == nil {
-        spilledBytes += UInt64(cluster.length)
-        spilled.append(
-          Spilled(
-            slot: slot, device: cluster.device, isOfGuest: cluster.isOfGuest,
-            length: cluster.length, offset: cluster.offset, checksum: checksum))
-        release(cluster.buffer)
-        checkMarks()
-      } else {
-        if isOurs { clusters.append(cluster) }
-        monitor.unlock()
-        spill.free(slot: slot)
-        monitor.lock()
-        freeSlots.append(slot)
-      }
-      monitor.wakeAll()
     }
-    monitor.unlock()
     if isDiscarded { spill.clear() }
   }
 
@@ -342,21 +333,21 @@ package final class EventQueue: @unchecked Sendable {
     guard let spill else { return nil }
     let entries = (0..<count).compactMap { _ in spilled.popFirst() }
     let buffers = entries.map { _ in take() }
-    monitor.unlock()
-    let outcome = Result {
-      try zip(entries, buffers).map { entry, buffer in
-        let cluster = Cluster(
-          device: entry.device, offset: entry.offset, length: entry.length,
-          isOfGuest: entry.isOfGuest, buffer: buffer)
-        try spill.read(into: buffer, cluster.range, fromSlot: entry.slot)
-        guard buffer.checksum(cluster.range) == entry.checksum else {
-          throw Failure(.inputOutput, "\(spill.name): the data read differs from the data written")
+    let outcome = monitor.withoutLock {
+      Result {
+        try zip(entries, buffers).map { entry, buffer in
+          let cluster = Cluster(
+            device: entry.device, offset: entry.offset, length: entry.length,
+            isOfGuest: entry.isOfGuest, buffer: buffer)
+          try spill.read(into: buffer, cluster.range, fromSlot: entry.slot)
+          guard buffer.checksum(cluster.range) == entry.checksum else {
+            throw Failure(.inputOutput, "\(spill.name): the data read differs from the data written")
+          }
+          spill.free(slot: entry.slot)
+          return Event.data(cluster)
         }
-        spill.free(slot: entry.slot)
-        return Event.data(cluster)
       }
     }
-    monitor.lock()
     freeSlots += entries.map(\.slot)
     if usedCount >= spillMark { bell.ring() }
     if case .success(let events) = outcome, !isDiscarding { return events }
@@ -415,7 +406,7 @@ package final class EventQueue: @unchecked Sendable {
     while let cluster = clusters.popFirst() { release(cluster.buffer) }
     if let spilling { release(spilling.buffer) }
     spilling = nil
-    spilled = Line()
+    spilled = []
     zeroCount = 0
     monitor.wakeAll()
     bell.ring()
@@ -443,69 +434,30 @@ package final class EventQueue: @unchecked Sendable {
   }
 }
 
-/// A line of elements, taken from either end.
-private struct Line<Element> {
-  private var elements: [Element?] = []
-  private var first = 0
-
-  var isEmpty: Bool { first == elements.count }
-
-  mutating func reserve(_ count: Int) { elements.reserveCapacity(count) }
-
-  mutating func append(_ element: Element) { elements.append(element) }
-
-  mutating func popLast() -> Element? {
-    guard !isEmpty else { return nil }
-    defer { shrink() }
-    return elements.removeLast()
-  }
-
-  mutating func popFirst() -> Element? {
-    guard !isEmpty else { return nil }
-    defer { shrink() }
-    // What is taken must not be kept alive here.
-    defer {
-      elements[first] = nil
-      first += 1
-    }
-    return elements[first]
-  }
-
-  private mutating func shrink() {
-    if isEmpty {
-      elements.removeAll(keepingCapacity: true)
-      first = 0
-    } else if first >= 4096, first * 2 >= elements.count {
-      elements.removeFirst(first)
-      first = 0
-    }
-  }
-}
-
 /// Wakes one thread.
 private final class Doorbell: @unchecked Sendable {
   private let monitor = Monitor()
   private var hasRung = false
 
   func ring() {
-    monitor.lock()
-    hasRung = true
-    monitor.wakeAll()
-    monitor.unlock()
+    monitor.withLock {
+      hasRung = true
+      monitor.wakeAll()
+    }
   }
 
   /// Waits for the bell, or until some time.
   func wait(until end: Double?) {
-    monitor.lock()
-    defer { monitor.unlock() }
-    while !hasRung {
-      guard let end else {
-        monitor.wait()
-        continue
+    monitor.withLock {
+      while !hasRung {
+        guard let end else {
+          monitor.wait()
+          continue
+        }
+        guard Host.uptime < end else { return }
+        monitor.wait(until: end)
       }
-      guard Host.uptime < end else { return }
-      monitor.wait(until: end)
+      hasRung = false
     }
-    hasRung = false
   }
 }

@@ -55,28 +55,28 @@ final class EventWriter: @unchecked Sendable {
       } catch {
         mailbox.post(.outputFailed(error as? Failure ?? Failure(.inputOutput, "\(error)")))
       }
-      monitor.lock()
-      isAtEnd = true
-      monitor.wakeAll()
-      monitor.unlock()
+      monitor.withLock {
+        isAtEnd = true
+        monitor.wakeAll()
+      }
     }
   }
 
   /// Drops all that is not written and ends the stream with a record that says why.
   func abort(_ reason: String) {
-    monitor.lock()
-    abortReason = reason
-    monitor.wakeAll()
-    monitor.unlock()
+    monitor.withLock {
+      abortReason = reason
+      monitor.wakeAll()
+    }
     queue.discard()
   }
 
   /// Gives a reader that still reads the time to take what is on its way.
   func waitForEnd(milliseconds: Int) {
     let limit = Host.uptime + Double(milliseconds) / 1000
-    monitor.lock()
-    defer { monitor.unlock() }
-    while !isAtEnd, Host.uptime < limit { monitor.wait(until: limit) }
+    monitor.withLock {
+      while !isAtEnd, Host.uptime < limit { monitor.wait(until: limit) }
+    }
   }
 
   private func writeHead(_ configs: [ArchiveHeader.Config], _ time: Int64) throws {
@@ -94,10 +94,12 @@ final class EventWriter: @unchecked Sendable {
     }
     // What was dropped is missing in the stream: it must not end as if it were whole. The reason
     // may be known a little later than that there is one.
-    monitor.lock()
-    while abortReason == nil { monitor.wait() }
-    let reason = abortReason ?? ""
-    monitor.unlock()
+    let reason = monitor.withLock {
+      while true {
+        if let abortReason { return abortReason }
+        monitor.wait()
+      }
+    }
     try write(.abort, payload: Array(String(reason.prefix(256)).utf8))
   }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import DequeModule
 import System
 
 /// How long a guest write may have been held behind the request that one connection is serving.
@@ -13,7 +14,7 @@ final class Hold: @unchecked Sendable {
   private static let depth = 128
 
   /// When the last requests were begun to be served; empty while none has waited.
-  private var starts: [Double] = []
+  private var starts: Deque<Double> = []
 
   /// Whether the next request may have waited already.
   var isRunning: Bool { !starts.isEmpty }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import DequeModule
 import System
 
 /// What the threads of a run tell the one that decides.
@@ -24,7 +25,7 @@ enum Message: Sendable {
 /// The messages that wait to be read by one thread.
 package final class Mailbox: @unchecked Sendable {
   private let monitor = Monitor()
-  private var messages: [Message] = []
+  private var messages: Deque<Message> = []
   private var isEnding = false
   private var observer: (@Sendable (Message) -> Void)?
 
@@ -33,49 +34,40 @@ package final class Mailbox: @unchecked Sendable {
   /// Shows each message to `body` before it is posted, in the thread that posts it: the one that
   /// reads them may be waiting for QEMU just then.
   func observe(_ body: @escaping @Sendable (Message) -> Void) {
-    monitor.lock()
-    observer = body
-    monitor.unlock()
+    monitor.withLock { observer = body }
   }
 
   /// Whether the run ends, so that nothing is worth a long wait any more.
   var isHurried: Bool {
-    monitor.lock()
-    defer { monitor.unlock() }
-    return isEnding
+    monitor.withLock { isEnding }
   }
 
   func hurry() {
-    monitor.lock()
-    isEnding = true
-    monitor.unlock()
+    monitor.withLock { isEnding = true }
   }
 
   func post(_ message: Message) {
-    monitor.lock()
-    let observer = observer
-    monitor.unlock()
-    observer?(message)
-    monitor.lock()
-    defer { monitor.unlock() }
-    // Events of QEMU come as often as it likes; once is enough to look.
-    switch (messages.last, message) {
-    case (.jobsChanged, .jobsChanged), (.guestStopped, .guestStopped): return
-    default: break
+    monitor.withLock { observer }?(message)
+    monitor.withLock {
+      // Events of QEMU come as often as it likes; once is enough to look.
+      switch (messages.last, message) {
+      case (.jobsChanged, .jobsChanged), (.guestStopped, .guestStopped): return
+      default: break
+      }
+      messages.append(message)
+      monitor.wakeAll()
     }
-    messages.append(message)
-    monitor.wakeAll()
   }
 
   /// The next message, waiting for it; nil when time is over.
   func next(milliseconds: Int) -> Message? {
     let end = Host.uptime + Double(milliseconds) / 1000
-    monitor.lock()
-    defer { monitor.unlock() }
-    while messages.isEmpty {
-      guard Host.uptime < end else { return nil }
-      monitor.wait(until: end)
+    return monitor.withLock {
+      while true {
+        if let message = messages.popFirst() { return message }
+        guard Host.uptime < end else { return nil }
+        monitor.wait(until: end)
+      }
     }
-    return messages.removeFirst()
   }
 }

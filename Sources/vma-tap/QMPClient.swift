@@ -86,9 +86,7 @@ final class QMPClient: @unchecked Sendable {
   var user: UInt32? { channel.socket.peerUser }
 
   var isLost: Bool {
-    monitor.lock()
-    defer { monitor.unlock() }
-    return lost != nil
+    monitor.withLock { lost != nil }
   }
 
   static func words(of error: any Error) -> String {
@@ -122,27 +120,27 @@ final class QMPClient: @unchecked Sendable {
     to command: String, _ arguments: JSON? = nil, until end: Double? = nil
   ) throws -> Result<Data, QMPError> {
     let start = Host.uptime
-    monitor.lock()
-    lastID += 1
-    let id = lastID
-    answer = nil
-    monitor.unlock()
+    let id = monitor.withLock {
+      lastID += 1
+      answer = nil
+      return lastID
+    }
     let bytes = try QMPChannel.command(command, arguments, id: id)
     try channel.send(bytes, until: end ?? start + Self.shortLimit)
-    monitor.lock()
-    defer { monitor.unlock() }
-    while true {
-      if let answer { return answer.error.map(Result.failure) ?? .success(answer.data) }
-      if let lost { throw lost }
-      let end = end ?? start + (mailbox.isHurried ? Self.shortLimit : Self.limit)
-      guard Host.uptime < end else {
-        close()
-        throw QMPLost(
-          description:
-            "QEMU did not answer \(command) within \(Int((end - start).rounded())) seconds")
+    return try monitor.withLock {
+      while true {
+        if let answer { return answer.error.map(Result.failure) ?? .success(answer.data) }
+        if let lost { throw lost }
+        let end = end ?? start + (mailbox.isHurried ? Self.shortLimit : Self.limit)
+        guard Host.uptime < end else {
+          close()
+          throw QMPLost(
+            description:
+              "QEMU did not answer \(command) within \(Int((end - start).rounded())) seconds")
+        }
+        // The run may end in between.
+        monitor.wait(until: min(end, Host.uptime + 0.25))
       }
-      // The run may end in between.
-      monitor.wait(until: min(end, Host.uptime + 0.25))
     }
   }
 
@@ -164,10 +162,10 @@ final class QMPClient: @unchecked Sendable {
   /// Ends the connection, and whoever waits for an answer.
   func abandon(_ reason: QMPLost) {
     close()
-    monitor.lock()
-    if lost == nil { lost = reason }
-    monitor.wakeAll()
-    monitor.unlock()
+    monitor.withLock {
+      if lost == nil { lost = reason }
+      monitor.wakeAll()
+    }
   }
 
   private func take(_ message: QMPMessage) {
@@ -183,13 +181,12 @@ final class QMPClient: @unchecked Sendable {
         mailbox.post(.shutdown)
       }
     case .answer(let id, let error):
-      monitor.lock()
-      // Any other is not asked for, or came too late.
-      if id == lastID, answer == nil {
+      monitor.withLock {
+        // Any other is not asked for, or came too late.
+        guard id == lastID, answer == nil else { return }
         answer = (error, message.data)
         monitor.wakeAll()
       }
-      monitor.unlock()
     }
   }
 }

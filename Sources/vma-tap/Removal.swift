@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import DequeModule
 package import FoundationEssentials
 
 /// Removes the jobs and the nodes of one run from QEMU, one command after the other.
@@ -24,7 +25,7 @@ package struct Removal {
   }
 
   private let jobs: Set<String>
-  private var nodes: [String]
+  private var nodes: Deque<String>
   private var areJobsGone = false
   /// Commands that end the jobs of the last listing.
   private var commands: [(name: String, job: String)] = []
@@ -35,7 +36,7 @@ package struct Removal {
 
   package init(jobs: [String], nodes: [String]) {
     self.jobs = Set(jobs)
-    self.nodes = nodes
+    self.nodes = Deque(nodes)
   }
 
   /// What to do next; the answer to a command goes to `receive`.

@@ -69,15 +69,13 @@ final class Gate: @unchecked Sendable {
   func open() { set(false) }
 
   func pass() {
-    monitor.lock()
-    while isClosed { monitor.wait() }
-    monitor.unlock()
+    monitor.withLock { while isClosed { monitor.wait() } }
   }
 
   private func set(_ closed: Bool) {
-    monitor.lock()
-    isClosed = closed
-    monitor.wakeAll()
-    monitor.unlock()
+    monitor.withLock {
+      isClosed = closed
+      monitor.wakeAll()
+    }
   }
 }
