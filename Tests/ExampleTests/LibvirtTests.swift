@@ -149,7 +149,7 @@ struct LibvirtTests {
     "what is not there",
     arguments: [
       ("none archive", 66, "failed to get domain 'none'"),
-      ("off archive", 66, "off: shut off: pack its disks with vma-pack, or start it first"),
+      ("off archive", 66, "off: shut off: start it, or pack its disks with vma-pack"),
       ("--scratch none \"$domain\" archive", 1, "virsh backup-begin: "), ("off", 64, "archive"),
       ("--thaw off archive", 64, "--thaw"),
     ])
