@@ -71,6 +71,7 @@ package enum RestoreMap {
             + "line (remove backup=0)")
       }
     }
+    if let omission = config.omission { warn(omission) }
     return config.content()
   }
 

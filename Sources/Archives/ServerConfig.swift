@@ -51,6 +51,8 @@ package struct ServerConfig {
   }
 
   private var lines: [Line] = []
+  /// What was left out: keys, and headings of sections.
+  private var leftOut: [String] = []
 
   /// - Throws: status 65 for a map line that `qmrestore` would not accept.
   package init(_ content: [UInt8]) throws {
@@ -66,14 +68,26 @@ package struct ServerConfig {
         self.lines.append(.map(map))
         continue
       }
-      isInSection = isInSection || line.first == UInt8(ascii: "[")
-      if !isInSection, !Self.isLeftOut(line) { self.lines.append(.other(line)) }
+      if line.first == UInt8(ascii: "[") {
+        isInSection = true
+        leftOut.append(String(decoding: line, as: UTF8.self))
+      } else if !isInSection {
+        if let key = Self.key(of: line), Self.isLeftOut(key) {
+          leftOut.append(key)
+        } else {
+          self.lines.append(.other(line))
+        }
+      }
     }
   }
 
-  private static func isLeftOut(_ line: ArraySlice<UInt8>) -> Bool {
-    guard let key = key(of: line) else { return false }
-    return key == "lock" || key == "parent" || isNumbered(key, "unused")
+  private static func isLeftOut(_ key: String) -> Bool {
+    key == "lock" || key == "parent" || isNumbered(key, "unused")
+  }
+
+  /// What was left out, for a warning; nil if nothing was.
+  package var omission: String? {
+    leftOut.isEmpty ? nil : "qemu-server.conf: left out: " + leftOut.joined(separator: ", ")
   }
 
   /// The key of a setting, before the colon.

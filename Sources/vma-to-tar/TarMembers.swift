@@ -66,6 +66,7 @@ struct TarMembers {
     }
     try OutputName.check(disks.map { OutputName(memberName: $0.name) }, archive: archive)
 
+    if let omission = server.omission { Console.warn("\(archive): \(omission)") }
     let left =
       header.configs.filter { $0 != config }.map(\.name)
       + header.devices.filter(\.isVMState).map(\.name)

@@ -14,7 +14,9 @@ struct PackPVETests {
   }
 
   private func configuration(of outcome: Outcome) throws -> [String] {
-    let parsed = ParsedArchive(outcome.succeeds().output)
+    // What was left out is reported.
+    #expect(outcome.ending == .exit(0), "\(outcome.errors)")
+    let parsed = ParsedArchive(outcome.output)
     #expect(parsed.faults == [])
     let config = try #require(parsed.configs.first { $0.name == "qemu-server.conf" })
     return String(decoding: config.data, as: UTF8.self)
