@@ -3,14 +3,15 @@
 package import System
 package import VMA
 
-/// What is where in a seekable archive, found by its extent headers alone: data is not read.
+/// The positions of all data in a seekable archive, from its extent headers alone: data is not
+/// read.
 ///
-/// Memory is what `DataRun` takes for clusters that are stored, and the bits of the census; zero
-/// clusters take nothing more.
+/// It needs the memory of `DataRun` for stored clusters, and the bits of the census; zero clusters
+/// need no more.
 package struct ArchiveIndex {
   package private(set) var census: ClusterCensus
   package private(set) var extentCount = 0
-  /// Where the archive ends in the middle of an extent, if that is tolerated.
+  /// Where the archive ends in the middle of an extent, if that is allowed.
   package private(set) var truncation: Failure?
   /// The runs of each device by its id; nil where they are not wanted.
   private var runs = [[DataRun]?](repeating: nil, count: 256)
@@ -19,8 +20,8 @@ package struct ArchiveIndex {
   ///
   /// - Parameters:
   ///   - file: the archive, uncompressed, from its byte 0.
-  ///   - reader: which has read its header.
-  ///   - devices: whose data is to be found later.
+  ///   - reader: has read the header of the archive.
+  ///   - devices: whose data must be found later.
   ///   - toleratesTruncation: whether an archive may end in the middle of an extent.
   package init(
     _ file: Descriptor, reader: ArchiveReader, devices: [ArchiveHeader.Device],
@@ -31,7 +32,7 @@ package struct ArchiveIndex {
     let fileSize = try file.size()
     for device in devices { runs[Int(device.id)] = [] }
 
-    // Extents of zeros are headers without blocks, one behind the other: a window of many.
+    // Extents of zeros are headers without blocks, one after the other: a window contains many.
     let window = try Buffer(capacity: 512 * VMAFormat.extentHeaderSize)
     var windowStart: UInt64 = 0
     var windowCount = 0
@@ -42,7 +43,7 @@ package struct ArchiveIndex {
         || byte < windowStart
       {
         windowStart = byte
-        // Not beyond the size that was asked for once: the file may grow meanwhile.
+        // Only up to the size that was read once: the file may grow meanwhile.
         let wanted = isDense ? window.capacity : VMAFormat.extentHeaderSize
         windowCount = try file.read(
           into: window, 0..<Int(min(UInt64(wanted), fileSize - byte)), at: byte)
@@ -54,7 +55,7 @@ package struct ArchiveIndex {
         ) { (bytes) throws(FormatError) in try parser.nextExtent(in: bytes) }
         // The file has become shorter: clusters are missing.
         guard let header = next else { break }
-        // If bytes are missing, they may be missing anywhere in the extent: none of it is used.
+        // Missing bytes may be missing anywhere in the extent, so none of it is used.
         parser.skipData(Int(min(UInt64(header.dataSize), fileSize - header.dataByte)))
         try parser.checkEnd()
         try census.record(header)
@@ -75,7 +76,7 @@ package struct ArchiveIndex {
     for id in runs.indices { runs[id]?.sort() }
   }
 
-  /// Doubles an array that is full, if the memory can be had.
+  /// Doubles the capacity of a full array, if the memory is available.
   private static func append(_ run: DataRun, to runs: inout [DataRun]?) throws(Failure) {
     guard let count = runs?.count, let capacity = runs?.capacity else { return }
     if count == capacity {

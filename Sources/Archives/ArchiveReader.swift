@@ -4,15 +4,15 @@ package import Compression
 import System
 package import VMA
 
-/// Reads an archive front to back, from a pipe as well as from a file, on a thread of its own.
+/// Reads an archive sequentially, from a pipe as well as from a file, on a thread of its own.
 package final class ArchiveReader: ExtentSource {
-  /// How the archive is called in messages.
+  /// The name of the archive in messages.
   package let name: String
   package let header: ArchiveHeader
   /// Has read the header, and nothing else.
   let parser: ArchiveParser
   package private(set) var census: ClusterCensus
-  /// What is wrong with the header, where it is used all the same; nil for a sound one.
+  /// The fault of the header, if it is used despite that; nil for an intact one.
   package var headerFault: FormatError? { parser.headerFault }
   let source: any ByteSource
   private let keepsData: Bool
@@ -20,18 +20,17 @@ package final class ArchiveReader: ExtentSource {
   private let free = Channel<Extent>(isStack: true)
   private let full = Channel<Extent>()
 
-  /// Extents in memory, about 3.7 MiB each: one is read, one is worked on, one waits.
+  /// Extents in memory, about 3.7 MiB each: one being read, one being processed, one waiting.
   private static let extentCount = 4
 
-  /// Reads the header and nothing else.
+  /// Reads only the header.
   ///
   /// - Parameters:
   ///   - source: the uncompressed archive.
   ///   - name: of the archive, for messages.
-  ///   - keepsData: whether the extents are to have their blocks; without them they are read all
-  ///     the same.
-  ///   - salvagesHeader: whether what can be read of a damaged header is enough.
-  /// - Throws: `Failure` 65 where this is no sound header.
+  ///   - keepsData: whether to keep the blocks of the extents; they are read in any case.
+  ///   - salvagesHeader: whether to accept a damaged header as far as it can be read.
+  /// - Throws: `Failure` 65 if this is not an intact header.
   package init(
     _ source: any ByteSource, name: String, keepsData: Bool = true, salvagesHeader: Bool = false
   ) throws {
@@ -54,7 +53,7 @@ package final class ArchiveReader: ExtentSource {
     // The clusters are counted when the extents are used: the parser is ahead of that.
     var parser = ArchiveParser(digest: MD5.self, countsClusters: false, salvagesHeader: salvages)
     while true {
-      // For the configs, which may fill all of it.
+      // For the configuration files, which may use all of it.
       try Host.requireMemory(3 * parser.neededCount)
       let buffer = try Buffer(capacity: parser.neededCount)
       let count = try source.readFully(into: buffer, 0..<buffer.capacity)
@@ -67,10 +66,11 @@ package final class ArchiveReader: ExtentSource {
     }
   }
 
-  /// Refuses an archive that is too short to hold what it claims, before any of that is allocated.
+  /// Rejects an archive that is too short for its claimed content, before memory is allocated for
+  /// it.
   ///
   /// - Parameters:
-  ///   - fileSize: bytes of the uncompressed archive.
+  ///   - fileSize: the size of the uncompressed archive in bytes.
   ///   - devices: those that must be complete.
   package func checkLength(fileSize: UInt64, devices: [ArchiveHeader.Device]) throws {
     do {
@@ -104,7 +104,7 @@ package final class ArchiveReader: ExtentSource {
     free.send(extent)
   }
 
-  // A reader that is left before the end must not leave its thread and its memory behind.
+  // If reading stops before the end, the thread and its memory must be released, too.
   deinit { free.finish() }
 
   private func start() throws {

@@ -2,18 +2,18 @@
 
 import VMA
 
-/// Stored clusters of one device that lie one after another in a file: 16 bytes, however many.
+/// Stored clusters of one device that are consecutive in a file: 16 bytes, whatever their number.
 package struct DataRun: Hashable, Comparable, Sendable {
   /// Where the data of the run starts in the file, in bytes.
   package var position: UInt64
   /// The first cluster.
   package var cluster: UInt32
-  /// Clusters in the run; more than one only where all their blocks are stored.
+  /// The number of clusters in the run; more than one only if all their blocks are stored.
   package var clusterCount: UInt16
   /// The stored blocks of the only cluster, or all ones.
   package var mask: UInt16
 
-  /// Bytes in the file.
+  /// Its size in the file.
   package var length: Int { Int(clusterCount) * mask.nonzeroBitCount * VMAFormat.blockSize }
   /// The cluster after the run.
   package var end: UInt64 { UInt64(cluster) + UInt64(clusterCount) }

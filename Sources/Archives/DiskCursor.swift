@@ -3,11 +3,11 @@
 import Disks
 import System
 
-/// Hands pieces of a disk, which come in ascending order, to a sink without any gap: what lies
-/// between them is zeros, what lies outside of the window is left out.
+/// Passes pieces of a disk, in ascending order, to a sink without gaps: zeros fill the space
+/// between them, and data outside the window is skipped.
 struct DiskCursor<Sink: DiskSink> {
   private(set) var sink: Sink
-  /// Bytes of the disk up to which the sink has it.
+  /// The end of the data that the sink has received.
   private var position: UInt64
   private var window: Range<UInt64>
 
@@ -27,7 +27,7 @@ struct DiskCursor<Sink: DiskSink> {
     position = end
   }
 
-  /// Sets the end of a disk whose length was not known before.
+  /// Sets the end of a disk whose length was unknown before.
   mutating func end(at size: UInt64) {
     window = window.lowerBound..<max(size, position)
   }

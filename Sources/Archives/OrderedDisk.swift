@@ -8,25 +8,25 @@ import VMA
 package struct OrderedDisk: Sendable {
   let file: Descriptor
   let runs: [DataRun]
-  /// Bytes of the disk.
+  /// The size of the disk in bytes.
   package let size: UInt64
-  /// The waiting room that takes its space back, where the data lies in one.
+  /// The waiting room that contains the data and reuses its space, if any.
   let frees: WaitingRoom?
 
   private static let chunkSize = 1 << 20
   private static let chunkCount = 4
 
-  /// Some pieces of the disk, read together.
+  /// Several pieces of the disk, read together.
   private final class Chunk: @unchecked Sendable {
     let buffer: Buffer
-    /// Where each range of the buffer lies on the disk.
+    /// The position of each range of the buffer on the disk.
     var pieces: [(offset: UInt64, range: Range<Int>)] = []
     var used = 0
 
     init() throws { buffer = try Buffer(capacity: OrderedDisk.chunkSize) }
   }
 
-  /// The parts of the disk that are stored, joined, ascending; the last one cut at the disk's end.
+  /// The stored ranges of the disk, merged, ascending; the last one ends at the end of the disk.
   package func forEachStoredRange(_ body: (Range<UInt64>) -> Void) {
     var pending: Range<UInt64>?
     for run in runs {
@@ -43,9 +43,9 @@ package struct OrderedDisk: Sendable {
     if let pending { body(pending) }
   }
 
-  /// Gives the disk, or the window of it, to a sink, while a thread reads ahead.
+  /// Passes the disk, or the window of it, to a sink, while a thread reads ahead.
   ///
-  /// - Parameter window: bytes of the disk; all of it where nil.
+  /// - Parameter window: bytes of the disk; the entire disk if nil.
   /// - Returns: the sink.
   package func emit<Sink: DiskSink>(to sink: Sink, window: Range<UInt64>? = nil) throws -> Sink {
     let window = window ?? 0..<size
@@ -74,7 +74,7 @@ package struct OrderedDisk: Sendable {
     _ window: Range<UInt64>, free: Channel<Chunk>, full: Channel<Chunk>
   ) throws {
     var chunk: Chunk?
-    // Bytes of the file that are to be read next, at the end of the chunk.
+    // Bytes of the file to be read next, at the end of the chunk.
     var pending: Range<UInt64> = 0..<0
 
     func load() throws {

@@ -4,11 +4,11 @@ package import Disks
 import System
 import VMA
 
-/// Copies disks that nobody writes to: one after another, clusters ascending, as many to an extent
-/// as fit, so that the same disks always give the same bytes.
+/// Copies disks that do not change: one after another, clusters ascending, as many to an extent as
+/// fit, so that the same disks always result in the same bytes.
 package struct Packer: Sendable {
-  /// Read at once: large enough to make few calls, small enough that the blocks are still in the
-  /// processor's cache when they are looked at for zeros.
+  /// The size of a read: large enough to need few calls, small enough that the blocks are still in
+  /// the processor cache when they are compared with zeros.
   private static let readSize = 1 << 20
 
   /// In the order in which they are packed.

@@ -4,19 +4,19 @@ package import Compression
 package import System
 package import VMA
 
-/// Reads what a damaged archive still holds: from any place where no sound extent is, it searches
-/// on, at every byte, for the next one.
+/// Reads what a damaged archive still contains: wherever an intact extent is missing, it searches
+/// for the next one at every byte.
 ///
-/// Data blocks carry no checksum. What of them can be called right is told by what surrounds them:
-/// the checksum of the compressed frame that they came in, and the next extent. Where that does not
-/// lie where it must, bytes may be missing from the extent, or too many in it, and its data is
-/// restored, but not proven.
+/// Data blocks have no checksum. Their surroundings prove them: the checksum of the compressed
+/// frame that contained them, and the next extent. If that is not at its expected position, bytes
+/// may be missing from the extent, or have been inserted. Its data is then restored, but not
+/// proven.
 package final class SalvageReader: ExtentSource {
   package let header: ArchiveHeader
   package private(set) var census: ClusterCensus
-  /// What is wrong with an archive, as far as it was read.
+  /// The faults of an archive found so far.
   package var faultCount: Int { ownFaults.faultCount + (log?.faultCount ?? 0) }
-  /// The first of it, in words; a fault of a compressed frame is the cause of all others.
+  /// The text of the first fault; a fault of a compressed frame is the cause of all others.
   package var firstFault: String? {
     headerFault.map { "\($0)" } ?? log?.firstFault ?? ownFaults.firstFault
   }
@@ -26,14 +26,14 @@ package final class SalvageReader: ExtentSource {
   private let log: DamageLog?
   private let ownFaults = DamageLog()
   private let headerFault: FormatError?
-  /// Of the archive; nil until an extent tells it, where the header does not have to be right.
+  /// The UUID of the archive; nil until an extent provides it, if the header may be damaged.
   private var uuid: ArchiveHeader.UUID? {
     didSet { needle = Needle(uuid) }
   }
   private var needle: Needle
   private var window: Buffer
   private var unread = 0..<0
-  /// Where `unread` starts in the archive.
+  /// The position of `unread` in the archive.
   private var byte: UInt64
   private var isAtEnd = false
   private var spare: [Extent] = []
@@ -41,16 +41,17 @@ package final class SalvageReader: ExtentSource {
 
   /// Clusters that were returned, but may be wrong.
   private var unproven: [UInt8: ClusterSet] = [:]
-  /// Clusters that came in the compressed frame that has not ended yet: its end decides.
+  /// Clusters from a compressed frame that has not ended yet: its end decides.
   private var undecided: [UInt8: ClusterSet] = [:]
-  /// A byte of that frame.
+  /// A byte in that frame.
   private var undecidedPlace: UInt64 = 0
 
-  /// Reads part of a disk as it was restored, zeros where nothing was; false where it cannot be read.
+  /// Reads a restored part of a disk, zeros where nothing was restored; false if it cannot be read.
   package var readBack: ((_ device: UInt8, Buffer, Range<Int>, _ offset: UInt64) throws -> Bool)?
-  /// Clusters that are all zeros by their extent's header: these are compared without reading.
+  /// Clusters that consist of zeros by their extent's header: they are compared without reading.
   private var zeros: [UInt8: ClusterSet] = [:]
-  /// Bytes that were read back. They are limited: headers can name many clusters in few bytes.
+  /// Bytes that were read back. They are limited, because headers can list many clusters in few
+  /// bytes.
   private var comparedBytes: UInt64 = 0
   private var scratch: Buffer?
 
@@ -82,8 +83,8 @@ package final class SalvageReader: ExtentSource {
   }
 
   /// - Parameters:
-  ///   - reader: which has read the header of the archive, and no extent.
-  ///   - log: what the decompressor knows of the bytes; nil for an archive that is not compressed.
+  ///   - reader: has read the header of the archive, and no extent.
+  ///   - log: what the decompressor knows about the bytes; nil for an uncompressed archive.
   package init(_ reader: ArchiveReader, log: DamageLog? = nil) throws {
     header = reader.header
     headerFault = reader.headerFault
@@ -103,7 +104,7 @@ package final class SalvageReader: ExtentSource {
 
   /// The clusters of a device that were returned, but are not proven; known at the end.
   package func unprovenClusters(of device: ArchiveHeader.Device) -> ClusterSet {
-    // Without a sound header it is not sure which device that is, nor how long.
+    // Without an intact header, the device and its length are uncertain.
     headerFault == nil
       ? unproven[device.id] ?? ClusterSet(denseCount: nil) : census.clusters(of: device)
   }
@@ -129,13 +130,13 @@ package final class SalvageReader: ExtentSource {
     }
   }
 
-  /// Moves an extent out of the window.
+  /// Removes an extent from the window.
   ///
-  /// - Returns: whether anything of it can be used.
+  /// - Returns: whether any part of it can be used.
   private func take(_ found: ExtentHeader, into extent: Extent) throws -> Bool {
     let headerSize = VMAFormat.extentHeaderSize
     let start = byte
-    // Where the data of the extent ends at the latest.
+    // The latest possible end of the data of the extent.
     var end = min(headerSize + found.dataSize, unread.count)
     var isSuspect = false
     let gap = log?.gap(in: start..<start + UInt64(headerSize + found.dataSize))
@@ -147,7 +148,7 @@ package final class SalvageReader: ExtentSource {
       isSuspect = true
     } else if end < headerSize + found.dataSize {
       note("archive is truncated at byte \(start + UInt64(unread.count))")
-      // The bytes that lack may have stood before these as well as after them.
+      // The missing bytes may belong before these as well as after them.
       isSuspect = true
     }
     let isWhole = end == headerSize + found.dataSize
@@ -157,14 +158,15 @@ package final class SalvageReader: ExtentSource {
     let place = start + UInt64(end)
     if isWhole, !unread.isEmpty, !isExtentLike(), log?.gap(in: place - 1..<place + 1) == nil {
       note("no intact extent at byte \(byte)")
-      // Bytes that were added look the same as bytes that were overwritten in place.
+      // Inserted bytes look the same as bytes that were overwritten in place.
       isSuspect = true
       _ = try search(from: 0)
     }
     return accept(found, dataCount: end - headerSize, isSuspect: isSuspect, in: extent)
   }
 
-  /// Leaves in the extent what is there, possible and new, and moves its blocks together.
+  /// Keeps only the clusters of the extent that are present, possible and new, and joins their
+  /// blocks.
   private func accept(
     _ found: ExtentHeader, dataCount: Int, isSuspect: Bool, in extent: Extent
   ) -> Bool {
@@ -177,7 +179,7 @@ package final class SalvageReader: ExtentSource {
       defer { position += length }
       guard position + length <= dataCount else { return false }
       let start = found.dataByte + UInt64(position)
-      // What the header says has a checksum of its own, so that zeros are proven.
+      // The header has a checksum of its own, so zeros are proven.
       let verdict = length == 0 ? .sound : log?.verdict(on: start..<start + UInt64(length))
       if verdict == .filler { return false }
       do throws(FormatError) {
@@ -185,7 +187,7 @@ package final class SalvageReader: ExtentSource {
         Progress.current.addDisks(UInt64(VMAFormat.clusterSize))
       } catch {
         note("\(error)")
-        // The first copy stays, but another one that is as good and differs makes it unproven.
+        // The first copy remains, but an equally reliable copy that differs makes it unproven.
         if error.code == .duplicateCluster, verdict != .doubtful, !isSuspect || length == 0,
           kept.contains(where: { $0.device == slot.device && $0.cluster == slot.cluster })
             || !isRestored(slot, at: position, in: extent)
@@ -211,7 +213,7 @@ package final class SalvageReader: ExtentSource {
     return !kept.isEmpty
   }
 
-  /// Whether a copy of a cluster is the same as what was restored of it; false if that is not known.
+  /// Whether a copy of a cluster equals the restored one; false if unknown.
   ///
   /// - Parameter position: of the copy in the extent's buffer.
   private func isRestored(_ slot: ExtentHeader.Slot, at position: Int, in extent: Extent) -> Bool {
@@ -250,7 +252,7 @@ package final class SalvageReader: ExtentSource {
     _ = sets[slot.device, default: ClusterSet(denseCount: nil)].insert(UInt64(slot.cluster))
   }
 
-  /// Asks how the frame has ended from which undecided clusters came.
+  /// Checks how the frame of the undecided clusters has ended.
   private func decide() {
     guard !undecided.isEmpty, let isSound = log?.isSound(at: undecidedPlace) else { return }
     if !isSound {
@@ -265,7 +267,7 @@ package final class SalvageReader: ExtentSource {
 
   // MARK: The window
 
-  /// Brings `count` bytes in the window, where that many are left and fit.
+  /// Loads `count` bytes into the window, if that many remain and fit.
   private func fill(_ count: Int) throws {
     let count = min(count, window.capacity)
     guard unread.count < count, !isAtEnd else { return }
@@ -276,7 +278,7 @@ package final class SalvageReader: ExtentSource {
       do {
         got = try source.read(into: window, unread.upperBound..<window.capacity)
       } catch let failure as Failure where failure.status == .inputOutput {
-        // What was read before is what there is.
+        // Only the data read before is available.
         note(failure.message)
         got = 0
       }
@@ -318,7 +320,8 @@ package final class SalvageReader: ExtentSource {
     }
   }
 
-  /// The first sound header that starts in a range of the window, which is completed to hold it.
+  /// The first intact header that starts in a range of the window; the window is extended to
+  /// contain it.
   private func firstSoundHeader(in range: Range<Int>) throws -> Int? {
     var start = range.lowerBound
     while let offset = candidate(in: start..<range.upperBound) {
@@ -348,9 +351,9 @@ package final class SalvageReader: ExtentSource {
     return place - first
   }
 
-  /// Moves on to the next sound header at or after `offset`.
+  /// Moves to the next intact header at or after `offset`.
   ///
-  /// - Returns: the bytes passed over; nil where none is left.
+  /// - Returns: the number of skipped bytes; nil if none remains.
   private func search(from offset: Int) throws -> UInt64? {
     var passed: UInt64 = 0
     var offset = offset

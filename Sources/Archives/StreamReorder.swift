@@ -5,11 +5,10 @@ import HeapModule
 package import System
 package import VMA
 
-/// Brings the disks of an archive that comes through a pipe in order, with a waiting room for what
-/// comes early.
+/// Sorts the disks of an archive from a pipe, with a waiting room for data that arrives early.
 ///
-/// The disks are taken one after another, in the order given; each is streamed (`stream`), as far
-/// as possible without the waiting room, or collected there whole (`collect`).
+/// The disks are processed one after another, in the given order. Each is streamed (`stream`), if
+/// possible without the waiting room, or first collected there (`collect`).
 package final class StreamReorder {
   private let source: any ExtentSource
   private let devices: [ArchiveHeader.Device]
@@ -18,12 +17,12 @@ package final class StreamReorder {
   private var waiting: [UInt8: Heap<DataRun>] = [:]
   private var isAtEnd = false
   private let toleratesTruncation: Bool
-  /// Where the archive ends in the middle of an extent, if that is tolerated.
+  /// Where the archive ends in the middle of an extent, if that is allowed.
   package private(set) var truncation: Failure?
   private let scratch: Buffer
 
   /// - Parameters:
-  ///   - devices: those that will be asked for, and in this order; data of others is dropped.
+  ///   - devices: the disks in the order of the calls; data of others is dropped.
   ///   - directory: of the waiting room's file, see `Descriptor.temporary`.
   ///   - toleratesTruncation: whether the archive may end in the middle of an extent.
   package init(
@@ -38,15 +37,15 @@ package final class StreamReorder {
     for device in devices { waiting[device.id] = Heap() }
   }
 
-  /// Gives a disk to a sink as its data comes.
+  /// Passes a disk to a sink as its data arrives.
   ///
-  /// - Parameter window: bytes of the disk; all of it where nil.
+  /// - Parameter window: bytes of the disk; the entire disk if nil.
   package func stream<Sink: DiskSink>(
     _ device: ArchiveHeader.Device, to sink: Sink, window: Range<UInt64>? = nil
   ) throws -> Sink {
     let isOpenEnded = device.isVMState && window == nil
     var cursor = DiskCursor(sink, window: window ?? 0..<(isOpenEnded ? .max : device.size))
-    // All clusters before this one have gone to the sink, or are not for it.
+    // The sink has received all clusters before this one that it needs.
     var next = (window?.lowerBound ?? 0) / UInt64(VMAFormat.clusterSize)
 
     func emit(_ run: DataRun, _ buffer: Buffer, at start: Int) throws {
@@ -64,8 +63,8 @@ package final class StreamReorder {
       try cursor.flush()
       scratchCount = 0
     }
-    /// Emits what waits before `limit` and is due. All that the census knows before `limit` must
-    /// have been emitted or be waiting: of an extent in hand, what lies before the run in hand.
+    /// Emits the data in the waiting room before `limit`. All known data before `limit` must be
+    /// emitted already, or be in the waiting room, including the start of the current extent.
     func drain(below limit: UInt64 = .max) throws {
       while let run = waiting[device.id]?.min, run.cluster < limit {
         if let gap = source.census.next(
@@ -83,7 +82,7 @@ package final class StreamReorder {
     }
 
     try drain()
-    // To the end of the archive for the last disk, so that all of it is checked.
+    // For the last disk, up to the end of the archive, so that the entire archive is checked.
     while !source.census.isComplete(device) || device.isVMState || device == devices.last,
       let extent = try nextExtent()
     {
@@ -111,15 +110,15 @@ package final class StreamReorder {
     return cursor.sink
   }
 
-  /// Whether all clusters of a part of a disk came.
+  /// Whether all clusters of a part of a disk have arrived.
   private func isThere(_ window: Range<UInt64>?, of device: ArchiveHeader.Device) -> Bool {
     window.map { source.census.has($0, of: device) } ?? source.census.isComplete(device)
   }
 
-  /// Waits until all of a disk is there.
+  /// Waits until the entire disk has arrived.
   ///
-  /// - Parameter partly: whether a disk is wanted of which only a part came.
-  /// - Returns: the disk; nil where the archive ends without all of it.
+  /// - Parameter partly: whether to accept an incomplete disk.
+  /// - Returns: the disk; nil if the archive ends before it is complete.
   package func collect(_ device: ArchiveHeader.Device, partly: Bool = false) throws -> OrderedDisk?
   {
     while !source.census.isComplete(device) || device.isVMState, let extent = try nextExtent() {
@@ -133,7 +132,7 @@ package final class StreamReorder {
       file: try openRoom().file, runs: runs, size: source.census.length(of: device), frees: room)
   }
 
-  /// Reads the rest of the archive, so that it is checked.
+  /// Reads the rest of the archive to check it.
   package func finish() throws {
     while let extent = try nextExtent() { source.recycle(extent) }
   }
@@ -160,7 +159,7 @@ package final class StreamReorder {
   /// Puts a run aside, if its device will be asked for.
   private func wait(_ run: DataRun, of id: UInt8, in extent: Extent) throws {
     guard let count = waiting[id]?.count else { return }
-    // It grows by doubling, when it is full.
+    // A full array doubles its capacity.
     if count.nonzeroBitCount == 1 {
       try Host.requireMemory(2 * count * MemoryLayout<DataRun>.stride)
     }

@@ -5,27 +5,27 @@ import System
 import SystemPackage
 import VMA
 
-/// Data that came before its turn, in a temporary file without a name that gives space back.
+/// Data that arrived too early, in an unlinked temporary file that releases its space.
 package final class WaitingRoom: @unchecked Sendable {
   let file: Descriptor
   private let monitor = Monitor()
-  /// Bytes of the file, freed parts among them.
+  /// The size of the file, including freed ranges.
   private(set) var end: UInt64 = 0
   /// Where the file system cannot free a part of a file: parts to use again.
   private var freed: FreeSpace?
 
   /// - Parameters:
   ///   - directory: of its file, see `Descriptor.temporary`.
-  ///   - canPunch: whether to try freeing parts of the file; where not, they are used again.
+  ///   - canPunch: whether to try to free parts of the file; otherwise they are reused.
   init(directory: String?, canPunch: Bool = true) throws {
     freed = canPunch ? nil : FreeSpace()
     file = try .temporary(in: directory)
   }
 
-  /// Puts a run aside.
+  /// Stores a run.
   ///
   /// - Parameters:
-  ///   - run: whose position is in `buffer`.
+  ///   - run: its position is in `buffer`.
   /// - Returns: the run with its position in the file.
   func store(_ run: DataRun, from buffer: Buffer) throws -> DataRun {
     var stored = run
@@ -35,7 +35,7 @@ package final class WaitingRoom: @unchecked Sendable {
     return stored
   }
 
-  /// Takes a run back.
+  /// Loads a run and frees its space.
   func load(_ run: DataRun, into buffer: Buffer, at start: Int = 0) throws {
     let count = try file.read(into: buffer, start..<start + run.length, at: run.position)
     guard count == run.length else {

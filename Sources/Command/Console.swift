@@ -4,10 +4,11 @@ import Glibc
 import Synchronization
 import System
 
-/// What the tools say, all of it on standard error, each message one line with the tool's name.
+/// The messages of a tool, on standard error. Each message is one line that starts with the name of
+/// the tool.
 ///
-/// A thread writes it. Standard error may be a terminal that is stopped or a pipe that nobody reads;
-/// no other thread waits for it, and the end of the process waits only for a moment.
+/// A thread writes them. Standard error may be a stopped terminal or a pipe without a reader; no
+/// other thread waits for it, and the end of the process waits only briefly.
 package enum Console {
   private struct State {
     var tool = ""
@@ -15,7 +16,7 @@ package enum Console {
     var hasStatusLine = false
   }
 
-  /// Bytes of the longest line, its newline included: log daemons and mails cut longer ones.
+  /// The maximum length of a line with its newline: log daemons and mail truncate longer ones.
   private static let longestLine = 500
 
   private static let state = Mutex(State())
@@ -28,30 +29,30 @@ package enum Console {
     }
   }
 
-  /// Starts the thread; without it messages are written directly.
+  /// Starts the thread; without it, messages are written directly.
   static func startWriter() throws(Failure) {
     try writer.start()
   }
 
   package static var tool: String { state.withLock(\.tool) }
 
-  /// Says something that the user must hear.
+  /// Prints an error.
   package static func error(_ message: String) {
     writer.post(line(message))
   }
 
-  /// Says something that `--quiet` silences.
+  /// Prints a warning, unless `--quiet` is given.
   package static func warn(_ message: String) {
     if !state.withLock(\.isQuiet) { error(message) }
   }
 
-  /// Says how far the run is, unless standard error is not ready for it.
+  /// Prints the progress of the run, unless standard error is not ready.
   static func report(status: String) {
     if writer.isReady { error(status) }
   }
 
-  /// Shows a line that the next message or status line takes the place of, unless standard error is
-  /// not ready for it.
+  /// Shows a line that the next message or status line replaces, unless standard error is not
+  /// ready.
   static func show(status: (_ width: Int) -> String) {
     guard writer.isReady else { return }
     // The last column stays empty: some terminals begin a new line after it.
@@ -64,7 +65,7 @@ package enum Console {
     writer.post(text)
   }
 
-  /// From now on nothing is said: standard error is a file that must not be written.
+  /// From now on, nothing is printed: standard error is a file that must not be written.
   static func mute() { writer.mute() }
 
   static func clearStatus() {
@@ -72,12 +73,12 @@ package enum Console {
     if !text.isEmpty { writer.post(text) }
   }
 
-  /// Waits until all is written, but not longer than this.
+  /// Waits until everything is written, with this timeout.
   static func drain(milliseconds: Int = 1000) {
     writer.drain(milliseconds: milliseconds)
   }
 
-  /// Ends the process, when all messages are written or have waited for long.
+  /// Ends the process, once all messages are written or on timeout.
   package static func exit(_ status: Int32) -> Never {
     drain()
     Glibc.exit(status)
@@ -87,7 +88,7 @@ package enum Console {
     clearing() + String(printable: "\(tool): \(message)".utf8, atMost: longestLine - 1) + "\n"
   }
 
-  /// What wipes the status line away, if there is one.
+  /// Clears the status line, if there is one.
   private static func clearing() -> String {
     state.withLock { state in
       defer { state.hasStatusLine = false }

@@ -5,19 +5,19 @@ import Files
 import Glibc
 import System
 
-/// A tool of the family: options put together to parts, and a run.
+/// A tool of the family: options that configure parts, and a run.
 package protocol Filter: ParsableCommand {
   var common: CommonOptions { get }
-  /// What comes before there is any other thread, for a tool that becomes another process.
+  /// Runs before there is any other thread, for a tool that becomes another process.
   func prepare() throws
-  /// Does the work; a `Failure` says how it went wrong.
+  /// Does the work; a `Failure` gives the reason if it fails.
   func filter() throws
 }
 
 extension Filter {
   package func prepare() {}
 
-  /// The whole life of a tool.
+  /// Runs a tool from start to exit.
   package static func main() {
     Host.occupyStandardDescriptors()
     Host.useUTF8()
@@ -28,11 +28,11 @@ extension Filter {
     } catch {
       end(failing: error)
     }
-    // They would be changed without a word, and the wrong file be written.
+    // They would be changed silently, and a wrong file be written.
     guard Host.argumentsAreText else {
       end(failing: Failure(.usage, "an argument is not valid UTF-8"))
     }
-    // They come from /proc: without it a wish would be taken for none.
+    // They come from /proc: without it, all options would be ignored.
     guard !CommandLine.arguments.isEmpty else {
       end(failing: Failure(.general, "cannot read the command line (is /proc mounted?)"))
     }
@@ -87,7 +87,7 @@ extension Filter {
     Console.exit(failure.status.rawValue)
   }
 
-  /// Help, version and completions go to standard output; a wrong option gets one line.
+  /// Help, version and completions are written to standard output; a usage error is one line.
   private static func end(parsing error: any Error) -> Never {
     guard exitCode(for: error) != .success else {
       do {

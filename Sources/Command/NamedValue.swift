@@ -5,8 +5,8 @@ package struct NamedValue: Hashable, Sendable {
   package var name: String?
   package var value: String
 
-  /// Takes what stands before the first `=` as a name only if it can be one (`[A-Za-z0-9_.-]+`),
-  /// so that a path or URI with a `=` in it needs no name.
+  /// Treats text before the first `=` as a name only if it is a valid one (`[A-Za-z0-9_.-]+`), so
+  /// that a path or URI that contains `=` needs no name.
   package init(_ argument: String) {
     let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
     if parts.count == 2, !parts[0].isEmpty, parts[0].utf8.allSatisfy(isPlain) {
@@ -18,7 +18,7 @@ package struct NamedValue: Hashable, Sendable {
   }
 }
 
-/// Whether a character can stand in the name of an operand (and needs no quotes in a shell).
+/// Whether the name of an operand may contain a character (which then needs no quotes in a shell).
 package func isPlain(_ character: UInt8) -> Bool {
   switch character {
   case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),

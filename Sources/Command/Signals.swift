@@ -4,19 +4,18 @@ import Glibc
 import Synchronization
 import System
 
-/// A thread that takes the signals of the process, and shows progress between them.
+/// A thread that receives the signals of the process, and shows progress between them.
 ///
-/// All signals that end a process by default end the run: it cleans up and dies of that signal. So
-/// do those of faults where somebody sends them; a fault itself cannot be taken. SIGUSR1 asks for a
-/// status line. SIGXFSZ is ignored, so that the write fails (EFBIG). What the parent ignores (nohup
-/// does) stays ignored.
+/// All signals that end a process by default end the run: it cleans up and dies of that signal.
+/// That includes the signals of faults if another process sends them; a fault itself cannot be
+/// handled. SIGUSR1 requests a status line. SIGXFSZ is ignored, so that the write fails (EFBIG).
+/// Signals that the parent ignores (as nohup does) stay ignored.
 package enum Signals {
-  // Held while the process dies, so that nothing can be begun any more that would have to be
-  // cleaned up.
+  // Held while the process dies, so that nothing can be started that would have to be cleaned up.
   private static let taker = Mutex<(@Sendable (Int32) -> Void)?>(nil)
 
-  /// Neither taken nor blocked: they cannot be (SIGKILL, SIGSTOP), stop the process and let it go
-  /// on, do nothing by default, or are the C library's own (32, 33).
+  /// Neither received nor blocked: they cannot be (SIGKILL, SIGSTOP), stop or continue the process,
+  /// do nothing by default, or belong to the C library (32, 33).
   private static let others: Set<Int32> = [
     SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGCHLD, SIGURG, SIGWINCH, SIGXFSZ, 32,
     33,
@@ -54,8 +53,8 @@ package enum Signals {
     }
   }
 
-  /// From now on the signals that end a run are told to `body`, which must not wait: for a tool
-  /// that has to bring something to an end before it may die, by `die(of:)`.
+  /// From now on, `body` receives the signals that end a run, and must not wait. It is for a tool
+  /// that must finish something before it may die, by `die(of:)`.
   package static func take(_ body: @escaping @Sendable (Int32) -> Void) {
     taker.withLock { $0 = body }
   }
@@ -68,8 +67,8 @@ package enum Signals {
     SignalMask.die(of: signal)
   }
 
-  /// Ends the process by SIGPIPE, silently, if a write of this thread was to a pipe that nobody
-  /// reads any more: what that signal would have done, after cleaning up.
+  /// Ends the process by SIGPIPE, silently, if this thread wrote to a pipe without a reader: the
+  /// effect of that signal, after cleaning up.
   static func dieOfBrokenPipe() {
     SignalMask.unblock(SIGPIPE)
   }

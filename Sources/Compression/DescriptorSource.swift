@@ -2,12 +2,12 @@
 
 package import System
 
-/// The bytes of a descriptor, after some that were read from it before.
+/// The bytes of a descriptor, after some bytes that were already read from it.
 package final class DescriptorSource: ByteSource, @unchecked Sendable {
   private let descriptor: Descriptor
   private var prefix: ArraySlice<UInt8>
 
-  /// - Parameter prefix: what was already read, to be read again first.
+  /// - Parameter prefix: bytes that were already read, returned first.
   package init(_ descriptor: Descriptor, prefix: [UInt8] = []) {
     self.descriptor = descriptor
     self.prefix = prefix[...]

@@ -4,8 +4,8 @@ import System
 
 /// The content of compressed frames.
 ///
-/// A fault ends it, unless there is a log for faults: then all that can be decoded is delivered, and
-/// behind a frame whose end is not known, the next one is searched.
+/// Without a log, reading ends at the first fault. With a log, all data that can be decoded is
+/// delivered, and after a frame with an unknown end, the next one is searched for.
 final class FramedSource: ByteSource, @unchecked Sendable {
   private let decoder: any FrameDecoder
   private let source: any ByteSource
@@ -15,14 +15,14 @@ final class FramedSource: ByteSource, @unchecked Sendable {
   private var unread = 0..<0
   private var isAtEnd = false
   private var state = State.between
-  /// Bytes of input that the decoder has asked for.
+  /// Bytes of input that the decoder needs.
   private var wanted = 0
   /// Whether anything that belongs to the format was found yet.
   private var hasBegun = false
 
   private enum State {
     case between, searching, ended
-    /// Bytes of the format that hold no data.
+    /// Bytes of the format that contain no data.
     case passing(UInt64)
     case inFrame(isFirstStep: Bool)
   }
@@ -34,7 +34,7 @@ final class FramedSource: ByteSource, @unchecked Sendable {
 
   /// - Parameters:
   ///   - name: of the input, for messages.
-  ///   - log: of what is wrong; nil where the first fault is to be an error.
+  ///   - log: records faults; nil to throw the first one.
   init(
     _ source: any ByteSource, _ decoder: any FrameDecoder, name: String, log: DamageLog?
   ) throws(Failure) {
@@ -77,7 +77,7 @@ final class FramedSource: ByteSource, @unchecked Sendable {
       log?.judge(isSound: false, filler: filler)
       state = .between
     case .broken(let reason):
-      // Not to find the start of the same frame again.
+      // Skips the start of the same frame.
       if isFirstStep { drop(1) }
       try fail(reason)
       endInGap()
@@ -127,7 +127,7 @@ final class FramedSource: ByteSource, @unchecked Sendable {
     }
   }
 
-  /// No frame can start here; where that was only a guess, it is no fault.
+  /// No frame can start here; if the position was only a guess, this is not a fault.
   private func reject(_ reason: String, _ isSearching: Bool) throws {
     if !isSearching {
       try fail(reason)
@@ -137,7 +137,7 @@ final class FramedSource: ByteSource, @unchecked Sendable {
     state = .searching
   }
 
-  /// Goes on to the next place that may be the start of a frame.
+  /// Moves to the next position that may be the start of a frame.
   private func search() throws {
     let magics = decoder.magics
     if let place = magics.compactMap({ input.firstIndex(of: $0, in: unread) }).min() {
@@ -181,7 +181,7 @@ final class FramedSource: ByteSource, @unchecked Sendable {
 
   // MARK: The input
 
-  /// Reads until so many bytes are there; false where the input ends before.
+  /// Reads until this many bytes are available; false if the input ends before.
   private func fill(_ count: Int) throws -> Bool {
     if count + Self.slack > input.capacity {
       let larger = try Buffer(capacity: count + Self.slack)

@@ -3,24 +3,24 @@
 import Files
 package import System
 
-/// The archive operand: a file or standard input, decompressed if need be.
+/// The archive operand: a file or standard input, decompressed if necessary.
 package struct Input {
   /// For messages.
   package let name: String
-  /// The uncompressed archive, front to back.
+  /// The uncompressed archive, read sequentially.
   package let source: any ByteSource
-  /// The archive itself where it is an uncompressed regular file or block device: it can be read
-  /// at any place.
+  /// The archive itself if it is an uncompressed regular file or block device, which allows random
+  /// access.
   package let file: Descriptor?
 
-  /// What is wrong with compressed data that is read on behind damage; nil for plain data.
+  /// Faults of compressed data that is read past damage; nil for uncompressed data.
   package let log: DamageLog?
 
-  /// Opens the archive and finds out by its first bytes how it is compressed.
+  /// Opens the archive and detects its compression from its first bytes.
   ///
   /// - Parameters:
-  ///   - path: `-` for standard input; nil for the same, where that is not a terminal.
-  ///   - log: of what is wrong with compressed data, which is read on then; nil where it is an error.
+  ///   - path: `-` for standard input; nil for the same, unless that is a terminal.
+  ///   - log: records faults of compressed data, and reading continues; nil to throw them.
   package static func open(_ path: String?, log: DamageLog? = nil) throws -> Input {
     let descriptor: Descriptor
     if let path, path != "-" {
@@ -37,7 +37,7 @@ package struct Input {
   private init(_ descriptor: Descriptor, log: DamageLog?) throws {
     name = descriptor.name
     let kind = try descriptor.status().kind
-    // A file that others have read from before us (`{ head -c 99; vma-cat -; }`) is a stream.
+    // A file that another process has read from before (`{ head -c 99; vma-cat -; }`) is a stream.
     let isSeekable = (kind == .regular || kind == .blockDevice) && descriptor.position == 0
     let probe = try Buffer(capacity: 16)
     let count: Int

@@ -2,7 +2,7 @@
 
 package import System
 
-/// What takes a disk front to back.
+/// A destination that receives a disk sequentially.
 package protocol DiskSink {
   mutating func write(_ buffer: Buffer, _ range: Range<Int>) throws
   mutating func skip(zeros count: UInt64) throws

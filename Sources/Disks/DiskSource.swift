@@ -6,23 +6,23 @@ package import System
 import SystemPackage
 import VMA
 
-/// A disk to be packed: a file or block device that can be read at any place, an NBD export, or a
-/// stream of a known size.
+/// A disk to be packed: a file or block device with random access, an NBD export, or a stream of a
+/// known size.
 package final class DiskSource: Sendable {
-  /// Bytes of the disk in the archive: a multiple of 512.
+  /// The size of the disk in the archive: a multiple of 512.
   package let size: UInt64
   private let content: any DiskContent
-  /// As it is called in messages.
+  /// Its name in messages.
   package var name: String { content.name }
 
   /// - Parameters:
   ///   - path: `-` for standard input, or the URI of an NBD export.
-  ///   - declaredSize: of `--size`.
-  ///   - multiple: what the size must be a multiple of.
-  ///   - pads: whether a size that is not is rounded up.
-  ///   - isLive: the disk is read in any order, and only when that is asked for: somebody may write
-  ///     to it in between.
-  ///   - warn: is called with what is packed, but not as one may expect.
+  ///   - declaredSize: from `--size`.
+  ///   - multiple: the size must be a multiple of this.
+  ///   - pads: whether to round up a size that is not.
+  ///   - isLive: the disk is read in any order, and only on demand: a guest may write to it in
+  ///     between.
+  ///   - warn: is called if the result may be unexpected.
   package init(
     _ path: String, declaredSize: UInt64?, multiple: UInt64, pads: Bool, isLive: Bool = false,
     warn: (String) -> Void
@@ -57,7 +57,7 @@ package final class DiskSource: Sendable {
   ) throws -> any DiskContent {
     if NBDURI.matches(path) { return try NBDSource(path, readsAhead: !isLive) }
     if path != "-", try kind(of: path) == .fifo {
-      // Opening it waits for its writer, which may wait for us to read another one before.
+      // Opening it waits for its writer, which may wait for us to read another one first.
       guard let declaredSize else { throw unknownSize(path) }
       return StreamContent(name: path, size: declaredSize) { try Descriptor.input(at: path) }
     }
@@ -83,8 +83,8 @@ package final class DiskSource: Sendable {
     }
   }
 
-  /// The first range of data at or after `offset`, all in bytes of the disk. What is not in it is a
-  /// hole; nil if nothing but a hole is left.
+  /// The first range of data at or after `offset`, in bytes of the disk. Everything else is a hole;
+  /// nil if only a hole remains.
   package func data(from offset: UInt64) throws -> Range<UInt64>? {
     try content.data(from: offset)
   }
@@ -102,9 +102,9 @@ package final class DiskSource: Sendable {
     buffer.fillWithZeros(part.upperBound..<range.upperBound)
   }
 
-  /// Checks, when all was read, that the source is neither longer nor shorter than it was said.
+  /// Checks, once everything is read, that the source is neither longer nor shorter than stated.
   package func checkEnd() throws { try content.checkEnd() }
 
-  /// Lets the source go, when the archive is complete and in its place.
+  /// Releases the source, once the archive is complete and has its final name.
   package func close() { content.close() }
 }

@@ -4,14 +4,14 @@ import Files
 package import System
 import SystemPackage
 
-/// A file or block device that exists and is overwritten where it is.
+/// An existing file or block device that is overwritten in place.
 package final class InPlaceTarget: DiskTarget {
-  /// The path of a target, claimed: no other target and no input is the same.
+  /// The claimed path of a target: it differs from all other targets and inputs.
   package struct Place {
     fileprivate let path: String
     fileprivate let status: FileStatus
 
-    /// - Throws: status 73 where nothing is; 64 for an input or another output.
+    /// - Throws: status 73 if it does not exist; 64 if it is an input or another output.
     package init(_ path: String) throws {
       self.path = path
       do throws(Errno) {
@@ -32,25 +32,24 @@ package final class InPlaceTarget: DiskTarget {
   private let isZero: Bool
   private let unit: UInt64
   package private(set) var hasChanged = false
-  /// Zeros that were not made yet: neighbours are made together.
+  /// Zeros that are still to be written: adjacent ranges are merged.
   private var pendingZeros: Range<UInt64> = 0..<0
   private var canFree = true
   private var canZero = true
   private var probe: Buffer?
 
-  /// Zeros made by one call: the kernel takes no signal before it is over.
+  /// The maximum range of zeros in one call, because signals are handled only after it.
   private static let stepSize: UInt64 = 1 << 27
-  /// Storage that is thin is so in units of this size at least, so that less of it is not worth
-  /// being looked at.
+  /// Thin storage allocates at least this much, so smaller ranges are not worth checking.
   private static let thinUnit = 1 << 16
   private static let probeSize = 1 << 20
 
   /// Opens the target; nothing is changed yet.
   ///
   /// - Parameters:
-  ///   - size: bytes that must fit.
-  ///   - force: takes a block device that is in use.
-  ///   - isZero: whether the target is known to hold zeros.
+  ///   - size: the number of bytes that must fit.
+  ///   - force: allows a block device that is in use.
+  ///   - isZero: whether the target is known to contain zeros.
   /// - Throws: status 73.
   package init(_ place: Place, size: UInt64, force: Bool, isZero: Bool) throws {
     kind = place.status.kind
@@ -110,7 +109,7 @@ package final class InPlaceTarget: DiskTarget {
     try descriptor.sync()
   }
 
-  /// Only vmstate may be longer than it said, and only a file can become longer.
+  /// Only vmstate may be longer than stated, and only a file can grow.
   private func checkFits(_ end: UInt64) throws {
     guard end <= size || kind == .regular else {
       throw Failure(.cannotCreate, "\(descriptor.name): is too small")
@@ -161,7 +160,7 @@ package final class InPlaceTarget: DiskTarget {
     var start = range.lowerBound
     while start < range.upperBound {
       let wanted = Int(min(range.upperBound - start, UInt64(Self.probeSize)))
-      // Behind the end of a file there is nothing but zeros.
+      // After the end of a file there are only zeros.
       let count = try descriptor.read(into: buffer, 0..<wanted, at: start)
       for place in stride(from: 0, to: count, by: Self.thinUnit) {
         let end = min(place + Self.thinUnit, count)

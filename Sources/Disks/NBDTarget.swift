@@ -7,25 +7,26 @@ package import System
 
 /// An NBD export that a disk is restored into, its pieces in any order.
 package final class NBDTarget: DiskTarget {
-  /// Something that was asked of the server: to take a buffer's bytes, or to make zeros.
+  /// A request to the server: to write a buffer's bytes, or zeros.
   private enum Work {
     case write(Buffer)
     case zero(Range<UInt64>)
   }
 
-  /// The most requests that are on their way, and the bytes of each that carries any.
+  /// The maximum number of requests in progress, and the size of those with data.
   private static let requestCount = 8
   private static let pieceSize = 1 << 19
-  /// Zeros made at once: few enough that a server which has to write them does not take minutes.
+  /// The maximum range of zeros in one request: a server that has to write them must not take
+  /// minutes.
   private static let zeroSize: UInt64 = 1 << 28
-  /// Bytes that an answer should cover to be worth the question.
+  /// The minimum number of bytes that make a query worthwhile.
   private static let worthAsking = 1 << 20
 
-  /// The URI of an export, claimed: no other target is the same.
+  /// The claimed URI of an export: it differs from all other targets.
   package struct Export {
     fileprivate let uri: String
 
-    /// - Throws: `Failure` 64 for another target.
+    /// - Throws: `Failure` 64 if it is another target.
     package init(_ uri: String) throws {
       self.uri = uri
       try Claims.output(export: NBDURI.key(uri), name: uri)
@@ -37,14 +38,15 @@ package final class NBDTarget: DiskTarget {
   private let isZero: Bool
   private var underWay: Deque<(work: Work, request: NBDClient.Request)> = []
   private var free: [Buffer] = []
-  /// Zeros that were not made yet: neighbours are made together.
+  /// Zeros that are still to be written: adjacent ranges are merged.
   private var pendingZeros: Range<UInt64> = 0..<0
   private var canZero: Bool
-  /// Whether the server is asked where there are zeros already.
+  /// Whether to query the server for existing zeros.
   private var asksForZeros: Bool
-  /// The last answer to that, and the zeros in it. It stays true: each place is written once.
+  /// The last answer to such a query, and the zeros in it. It remains valid, because each range is
+  /// written once.
   private var known: (range: Range<UInt64>, zeros: [Range<UInt64>]) = (0..<0, [])
-  /// Bytes that are asked about beyond those in question, and whether that was of use.
+  /// How far a query looks ahead, and whether that was useful.
   private var lookAhead: UInt64 = NBDTarget.longestLookAhead
   private var hasLookedAheadWell = true
   private static let longestLookAhead: UInt64 = 1 << 24
@@ -54,9 +56,9 @@ package final class NBDTarget: DiskTarget {
   /// Connects to a server; nothing is changed yet.
   ///
   /// - Parameters:
-  ///   - size: bytes that must fit.
-  ///   - isZero: whether the export is known to hold zeros.
-  /// - Throws: `Failure` 73; 64 where the server writes to one of our inputs.
+  ///   - size: the number of bytes that must fit.
+  ///   - isZero: whether the export is known to contain zeros.
+  /// - Throws: `Failure` 73; 64 if the server writes to one of our inputs.
   package init(_ export: Export, size: UInt64, isZero: Bool) throws {
     self.isZero = isZero
     let uri = export.uri
@@ -80,12 +82,12 @@ package final class NBDTarget: DiskTarget {
   }
 
   package var hasChanged: Bool {
-    // What became of the requests is not known when the server is gone.
+    // If the connection is lost, the outcome of the requests is unknown.
     hasSucceeded || hasSent && !connection.isAlive
   }
 
   package func write(_ buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws {
-    // Only vmstate may be longer than it said.
+    // Only vmstate may be longer than stated.
     guard offset + UInt64(range.count) <= connection.size else {
       throw Failure(.cannotCreate, "\(connection.uri): is too small")
     }
@@ -93,7 +95,7 @@ package final class NBDTarget: DiskTarget {
     while start < range.upperBound {
       let part = start..<min(start + pieceSize, range.upperBound)
       try waitForRoom()
-      // The caller uses its buffer again as soon as this returns.
+      // The caller reuses its buffer as soon as this returns.
       let copy = try free.popLast() ?? Buffer(capacity: Self.pieceSize)
       copy.copy(from: buffer, part, to: 0)
       let request = try connection.write(
@@ -115,7 +117,7 @@ package final class NBDTarget: DiskTarget {
     }
   }
 
-  /// What was written may still be under way.
+  /// Written data may still be in progress.
   package func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) -> Bool { false }
 
   package func finish(length: UInt64) throws {
@@ -138,10 +140,10 @@ package final class NBDTarget: DiskTarget {
     }
   }
 
-  /// Makes zeros where the server does not say that there are any: in a new qcow2 or vmdk image,
-  /// even zeros take space.
+  /// Writes zeros where the server does not report zeros: in a new qcow2 or vmdk image, even zeros
+  /// take space.
   ///
-  /// - Returns: where that ended, behind the start of `range`.
+  /// - Returns: the end of the processed range, after the start of `range`.
   private func skipZeros(in range: Range<UInt64>) throws -> UInt64 {
     if known.range.contains(range.lowerBound) {
       hasLookedAheadWell = true
@@ -164,8 +166,7 @@ package final class NBDTarget: DiskTarget {
     return end
   }
 
-  /// Asks the server where there are zeros, for a range and, in a disk that comes in order, for what
-  /// follows it.
+  /// Queries existing zeros in a range and, if the disk arrives in order, in the range after it.
   private func ask(_ range: Range<UInt64>) throws {
     guard asksForZeros else { return }
     lookAhead = hasLookedAheadWell ? Self.longestLookAhead : lookAhead / 2
@@ -188,7 +189,7 @@ package final class NBDTarget: DiskTarget {
       start = next
     }
     known.range = range.lowerBound..<start
-    // A server that goes on in tiny steps, or not at all, costs more than it saves.
+    // If a server answers in tiny steps, or not at all, queries cost more than they save.
     if known.range.count < min(range.count, Self.worthAsking) { asksForZeros = false }
   }
 
@@ -218,7 +219,7 @@ package final class NBDTarget: DiskTarget {
     do {
       try answer(underWay.removeFirst())
     } catch {
-      // What else is under way may have been carried out.
+      // Other requests in progress may have been carried out.
       while !underWay.isEmpty, connection.isAlive, !hasSucceeded {
         if (try? connection.wait(for: underWay.removeFirst().request)) != nil {
           hasSucceeded = true

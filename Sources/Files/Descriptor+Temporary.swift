@@ -4,17 +4,17 @@ package import System
 import SystemPackage
 
 extension Descriptor {
-  /// Where a temporary file lies: in `directory`; where nil, in `$TMPDIR`, or else in `/var/tmp`.
+  /// The directory for a temporary file: `directory`; if nil, `$TMPDIR`, or else `/var/tmp`.
   package static func temporaryDirectory(_ directory: String?) -> String {
     let variable = Host.environment("TMPDIR").flatMap { $0.isEmpty ? nil : $0 }
     return directory ?? variable ?? "/var/tmp"
   }
 
-  /// A file without a name, for data that has to wait.
+  /// An unlinked file for temporary data.
   ///
   /// - Parameters:
   ///   - directory: see `temporaryDirectory`.
-  ///   - kind: what messages call it.
+  ///   - kind: its name in messages.
   /// - Throws: status 73.
   package static func temporary(
     in directory: String?, called kind: String = "temporary file"

@@ -3,7 +3,7 @@
 package import System
 import SystemPackage
 
-/// Where a tool's stream goes: standard output, or the file of `-o`.
+/// The destination of the data: standard output, or the file of `-o`.
 package struct Output: Sendable {
   package let descriptor: Descriptor
   private let pending: PendingFile?
@@ -11,7 +11,7 @@ package struct Output: Sendable {
 
   /// Standard output, unless it is a terminal.
   ///
-  /// - Throws: status 64 on a terminal, 73 where it takes no writes.
+  /// - Throws: status 64 on a terminal, 73 if it accepts no writes.
   package static func standard() throws -> Output {
     guard !Descriptor.standardOutput.isTerminal else {
       throw Failure(.usage, "standard output is a terminal (redirect it)")
@@ -21,7 +21,7 @@ package struct Output: Sendable {
     return Output(descriptor: .standardOutput, pending: nil, isDirect: false)
   }
 
-  /// A file that appears under its name when it is complete and synced; a FIFO or device is written
+  /// A file that appears under its name once it is complete and synced; a FIFO or device is written
   /// directly.
   private static func file(_ path: String, replaces: Bool) throws -> Output {
     let file = FilePath(path)
@@ -54,7 +54,7 @@ package struct Output: Sendable {
     }
   }
 
-  /// A descriptor that the tool was started with, written from its position on, as standard output is.
+  /// An inherited descriptor, written from its current position on, like standard output.
   private static func inherited(_ number: Int32, name: String) throws -> Output {
     if number == Descriptor.standardOutput.raw { return try standard() }
     let descriptor = Descriptor(raw: number, name: name, isOwned: false)
@@ -71,11 +71,11 @@ package struct Output: Sendable {
     return Output(descriptor: descriptor, pending: nil, isDirect: true)
   }
 
-  /// The output of `-o`, or standard output where that is nil or `-`.
+  /// The output of `-o`, or standard output if that is nil or `-`.
   ///
   /// - Parameters:
-  ///   - replaces: whether a file that exists is replaced, and a device in use is written.
-  ///   - atLeast: bytes that are sure to be written.
+  ///   - replaces: whether to overwrite an existing file, and to allow a device in use.
+  ///   - atLeast: bytes that will certainly be written.
   package static func open(_ path: String?, replaces: Bool, atLeast: UInt64 = 0) throws -> Output {
     let output =
       if let path, path != "-" { try file(path, replaces: replaces) } else { try standard() }
@@ -83,7 +83,7 @@ package struct Output: Sendable {
     return output
   }
 
-  /// The last step of a run that went well.
+  /// The last step of a successful run.
   package func commit() throws {
     if let pending {
       try PendingFile.commit([pending])

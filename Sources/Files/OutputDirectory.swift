@@ -3,15 +3,15 @@
 import System
 package import SystemPackage
 
-/// Where members of an archive become files. All names are taken inside of it, whatever happens to
-/// its path.
+/// The directory for the members of an archive. All names are relative to the opened directory,
+/// even if its path changes.
 package struct OutputDirectory {
   private let descriptor: Descriptor
   private let path: FilePath
 
-  /// Opens the directory, or makes it: its last component only.
+  /// Opens the directory, or creates it: only its last component.
   ///
-  /// - Parameter path: the working directory where nil.
+  /// - Parameter path: the working directory if nil.
   /// - Throws: status 73.
   package init(_ path: String?) throws {
     self.path = FilePath(path ?? ".")
@@ -20,7 +20,7 @@ package struct OutputDirectory {
         let made = self.path
         try Cleanup.uninterrupted { () throws(Errno) in
           guard try Descriptor.makeDirectory(made) else { return }
-          // Succeeds only as long as nothing is in it.
+          // Succeeds only while it is empty.
           _ = Cleanup.add { Descriptor.removeDirectory(made) }
         }
       }
@@ -30,15 +30,15 @@ package struct OutputDirectory {
     }
   }
 
-  /// Checks that a file of that name can be made.
+  /// Checks that a file of that name can be created.
   ///
-  /// - Throws: status 73 where the name is taken.
+  /// - Throws: status 73 if the name exists.
   package func check(_ name: FilePath, replaces: Bool) throws {
     try PendingFile.check(
       name, in: descriptor, displayName: displayName(name), replaces: replaces)
   }
 
-  /// A file that appears in the directory when it is whole.
+  /// A file that appears in the directory once it is complete.
   package func file(_ name: FilePath, replaces: Bool) throws -> PendingFile {
     try PendingFile(name, in: descriptor, displayName: displayName(name), replaces: replaces)
   }

@@ -5,9 +5,9 @@ package import SystemPackage
 
 /// A file that appears under its name only when it is complete, or not at all.
 ///
-/// It is written without a name (O_TMPFILE) where the file system can do that, so that not even a
-/// SIGKILL leaves anything behind; elsewhere under a hidden name of its own. Whatever can keep it
-/// from getting its name is found out before anything is written.
+/// If the file system supports it, the file has no name while it is written (O_TMPFILE), so that
+/// not even a SIGKILL leaves anything behind. Otherwise it has a hidden name of its own. Everything
+/// that could prevent it from getting its name is checked before anything is written.
 package final class PendingFile: Sendable {
   package let descriptor: Descriptor
   private let directory: Descriptor
@@ -22,9 +22,9 @@ package final class PendingFile: Sendable {
   /// - Parameters:
   ///   - name: the final name in `directory`, without any slash.
   ///   - displayName: for messages.
-  ///   - replaces: whether a file (or symbolic link, itself) of that name may be replaced.
-  /// - Throws: status 73 where the name is taken or the file cannot be created; 64 where the name is
-  ///   that of an input or another output.
+  ///   - replaces: whether to replace an existing file (or symbolic link, itself) of that name.
+  /// - Throws: status 73 if the name exists or the file cannot be created; 64 if the name is that
+  ///   of an input or another output.
   package init(
     _ name: FilePath, in directory: Descriptor, displayName: String, replaces: Bool
   ) throws {
@@ -58,7 +58,7 @@ package final class PendingFile: Sendable {
     }
   }
 
-  /// The same file, to appear under another name.
+  /// The same file, but with another final name.
   package func renamed(_ name: FilePath) -> PendingFile {
     PendingFile(self, name: name)
   }
@@ -74,10 +74,10 @@ package final class PendingFile: Sendable {
 
   // MARK: Before anything is written
 
-  /// Checks that a name can be given to a file.
+  /// Checks that a file can get a name.
   ///
-  /// - Returns: what is there and would be replaced.
-  /// - Throws: status 73 where the name is taken, or what has it cannot be replaced.
+  /// - Returns: the existing file that would be replaced.
+  /// - Throws: status 73 if the name exists, or that file cannot be replaced.
   @discardableResult
   static func check(
     _ name: FilePath, in directory: Descriptor, displayName: String, replaces: Bool
@@ -97,20 +97,21 @@ package final class PendingFile: Sendable {
     }
   }
 
-  /// Claims a name in a directory, and what it stands for.
+  /// Claims a name in a directory, and the file that has it.
   private static func claim(
     _ name: FilePath, in directory: Descriptor, displayName: String
   ) throws {
     let folder = try directory.status()
-    // A symbolic link is replaced itself, but nobody who gives the name of an input means that.
+    // A symbolic link is replaced itself, but a user who gives the name of an input does not expect
+    // that.
     let there = [false, true].compactMap {
       (try? Descriptor.status(of: name, in: directory, following: $0)) ?? nil
     }
     try Claims.output(name, in: folder, replacing: there, name: displayName)
   }
 
-  /// Finds out whether a directory takes a name with these characters: not all file systems do, and
-  /// a file without a name would be refused its own only at the end.
+  /// Checks whether a directory accepts a name with these characters: not all file systems do, and
+  /// a file without a name would get the error only at the end.
   private static func tryOut(_ name: FilePath, in directory: Descriptor) throws(Errno) {
     let isPlain = name.bytes.allSatisfy { byte in
       switch byte {
@@ -119,7 +120,7 @@ package final class PendingFile: Sendable {
       }
     }
     guard !isPlain, !directory.isAppendOnlyDirectory else { return }
-    // The end of the name, in whole characters, behind a hidden start.
+    // The end of the name, in complete characters, after a hidden prefix.
     let start = hiddenName().bytes
     let end = name.bytes.suffix(255 - start.count)
     let whole = end.count < name.bytes.count ? end.drop { $0 & 0xc0 == 0x80 } : end
@@ -131,7 +132,7 @@ package final class PendingFile: Sendable {
   }
 
   static func hiddenName() -> FilePath {
-    // The name itself may fill all 255 bytes that a name can have.
+    // The name itself may use all 255 bytes that a name can have.
     FilePath(".vma-\(String(UInt64.random(in: .min ... .max), radix: 36)).part")
   }
 
@@ -156,9 +157,9 @@ package final class PendingFile: Sendable {
     }
   }
 
-  /// A name that was given, and may be taken back as long as not all others are given too.
+  /// A new name, which may be removed as long as not all others are given, too.
   private struct Publication {
-    /// Of the file that has the name now.
+    /// Identifies the file that has the name now.
     var identity: [UInt64]
     var undo: () -> Void = {}
     var confirm: () -> Void = {}
@@ -168,7 +169,7 @@ package final class PendingFile: Sendable {
   ///
   /// - Parameters:
   ///   - keepingOld: whether this may have to be undone.
-  ///   - others: files that have got their names before.
+  ///   - others: files that already have their names.
   private func publish(keepingOld: Bool, after others: [[UInt64]]) throws -> Publication {
     let (directory, name) = (directory, name)
     var publication = Publication(identity: try descriptor.status().identity)
@@ -178,7 +179,7 @@ package final class PendingFile: Sendable {
         publication.undo = { directory.unlink(name) }
         return publication
       }
-      // What has the name may change while it is looked at: then it is looked at again.
+      // The file with this name may change while it is checked: then it is checked again.
       for _ in 0..<16 {
         let there = try Self.check(name, in: directory, displayName: displayName, replaces: true)
         do {
@@ -205,7 +206,7 @@ package final class PendingFile: Sendable {
               throw error
             }
           } catch let error as Errno where error != .isDirectory {
-            // A file system without hard links. The name is free for a moment.
+            // A file system without hard links. The name is briefly free.
             try moveAside(to: old)
             do { try publishNew() } catch {
               try? directory.renameNew(old, to: name)
@@ -235,7 +236,7 @@ package final class PendingFile: Sendable {
     }
   }
 
-  /// Puts the file in the place of another one. Of a directory, rename(2) leaves its name to it.
+  /// Replaces another file with this one. rename(2) does not replace a directory.
   private func replace() throws(Errno) {
     if let temporary {
       try directory.rename(temporary.name, to: name)
@@ -251,7 +252,7 @@ package final class PendingFile: Sendable {
     }
   }
 
-  /// Moves what has the name, but never a directory: that cannot take the place of a file.
+  /// Moves the file with this name, but never a directory: a file cannot replace one.
   private func moveAside(to old: FilePath) throws(Errno) {
     _ = try Descriptor.open(old, [.write, .createNew], in: directory)
     do {

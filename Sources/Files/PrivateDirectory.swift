@@ -3,16 +3,16 @@
 package import System
 package import SystemPackage
 
-/// A folder that only its owner can enter, gone at the end of the run, whatever that is.
+/// A folder that only its owner can enter, removed at the end of the run in any case.
 ///
-/// It lies where others can write, and may be given to another user. So after it is created nothing
-/// is done by its path, which may lead elsewhere by then, but by descriptors.
+/// Others can write to its parent directory, and it may be given to another user. So once it is
+/// created, only descriptors are used: its path may lead elsewhere by then.
 package final class PrivateDirectory: Sendable {
   package let path: FilePath
   private let place: Place
   private let cleanup: Int
 
-  /// A directory, the one it is in, and its name there.
+  /// A directory, its parent, and its name there.
   private struct Place: Sendable {
     var parent: Descriptor
     var name: FilePath
@@ -26,7 +26,7 @@ package final class PrivateDirectory: Sendable {
       self.files = files
     }
 
-    /// Creates a directory of a name that is new.
+    /// Creates a directory with a new name.
     init(in path: FilePath, prefix: String, files: [FilePath]) throws(Errno) {
       let parent = try Descriptor.directory(at: path)
       let name = try parent.makePrivateDirectory(prefix: prefix)
@@ -41,7 +41,7 @@ package final class PrivateDirectory: Sendable {
       try check()
     }
 
-    /// In a folder where anybody may rename, it may be somebody else's by now.
+    /// If other users may rename in the parent folder, the name may be another user's by now.
     func check() throws(Errno) {
       guard let status = try Descriptor.status(of: ".", in: directory),
         status.owner == Host.effectiveUserID, status.permissions == 0o700
@@ -51,7 +51,7 @@ package final class PrivateDirectory: Sendable {
     func remove() {
       for file in files { directory.unlink(file) }
       let identity = try? directory.status().identity
-      // Another one of that name is not ours to remove.
+      // A different directory of that name is not ours to remove.
       guard let identity,
         let found = try? Descriptor.status(of: name, in: parent, following: false),
         found.identity == identity
@@ -62,11 +62,11 @@ package final class PrivateDirectory: Sendable {
 
   /// - Parameters:
   ///   - parent: where to create it.
-  ///   - prefix: what its name begins with.
-  ///   - files: names of those that will be in it, to be removed with it.
+  ///   - prefix: the start of its name.
+  ///   - files: names of the files that it will contain, to be removed with it.
   package init(in parent: FilePath, prefix: String, files: [String]) throws(Failure) {
     do throws(Errno) {
-      // A signal comes before all of it, or finds the action that removes it.
+      // A signal comes before all of it, or runs the action that removes it.
       (place, cleanup) = try Cleanup.uninterrupted { () throws(Errno) in
         let place = try Place(in: parent, prefix: prefix, files: files.map { FilePath($0) })
         return (place, Cleanup.add { place.remove() })
@@ -96,8 +96,8 @@ package final class PrivateDirectory: Sendable {
     }
   }
 
-  /// Gives the folder and its files to another user, which root can; the files first, as long as
-  /// nobody else can put others in their place.
+  /// Gives the folder and its files to another user, which root can. The files come first, while no
+  /// other user can replace them.
   package func give(to user: UInt32) throws(Failure) {
     do {
       for file in place.files { try place.directory.changeOwner(of: file, to: user) }
@@ -112,10 +112,10 @@ package final class PrivateDirectory: Sendable {
     place.remove()
   }
 
-  /// Removes the folder of a run that was killed, found by the socket in it.
+  /// Removes the folder of a killed run, found by its socket.
   ///
-  /// - Parameter socket: a path that is not trusted: only a socket is removed, and only a folder
-  ///   with a name as `init` gives it.
+  /// - Parameter socket: an untrusted path: only a socket is removed, and only a folder with a name
+  ///   as `init` creates it.
   package static func removeRemains(of socket: FilePath, prefix: String) {
     let path = socket.removingLastComponent()
     guard let file = socket.lastComponent, let name = path.lastComponent,

@@ -4,7 +4,7 @@ import DequeModule
 
 /// A queue between two threads, which ends with or without an error.
 ///
-/// It has no bound of its own: what goes through is taken from a fixed set of buffers.
+/// It has no limit of its own, because the buffers that pass through it are a fixed set.
 package final class Channel<Element: Sendable>: @unchecked Sendable {
   private let monitor = Monitor()
   private var elements: Deque<Element>
@@ -12,15 +12,15 @@ package final class Channel<Element: Sendable>: @unchecked Sendable {
   private let isStack: Bool
 
   /// - Parameters:
-  ///   - elements: that can be received at once.
-  ///   - isStack: gives the element that was sent last first: of buffers to be used again the one
-  ///     that is most likely still in a processor's cache.
+  ///   - elements: initial elements, ready to be received.
+  ///   - isStack: returns the element that was sent last first. Of buffers to be reused, that is
+  ///     the one most likely to be in a processor cache.
   package init(_ elements: [Element] = [], isStack: Bool = false) {
     self.elements = Deque(elements)
     self.isStack = isStack
   }
 
-  /// Elements that can be received at once.
+  /// Elements ready to be received.
   package var count: Int {
     monitor.withLock { elements.count }
   }
@@ -32,7 +32,8 @@ package final class Channel<Element: Sendable>: @unchecked Sendable {
     }
   }
 
-  /// No more is to come; what was sent before can still be received. Only the first end counts.
+  /// Ends the queue. Elements that were sent before can still be received. Only the first end
+  /// counts.
   package func finish(_ result: Result<Void, any Error> = .success(())) {
     monitor.withLock {
       if end == nil { end = result }
@@ -40,9 +41,9 @@ package final class Channel<Element: Sendable>: @unchecked Sendable {
     }
   }
 
-  /// The next element, waiting for it; nil at the end.
+  /// Waits for the next element; nil at the end.
   ///
-  /// - Throws: the error the channel was finished with, when all before it has been received.
+  /// - Throws: the error that the channel was finished with, once all elements are received.
   package func receive() throws -> Element? {
     try monitor.withLock {
       while true {

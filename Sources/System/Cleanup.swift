@@ -2,7 +2,7 @@
 
 import Synchronization
 
-/// What has to be taken back when a run ends before it is done.
+/// What must be cleaned up if a run ends early.
 package enum Cleanup {
   private struct Actions: Sendable {
     var next = 0
@@ -12,10 +12,10 @@ package enum Cleanup {
   }
 
   private static let actions = Mutex(Actions())
-  // Held by whoever gives files their names, so that a signal comes before all of that or after.
+  // Held while files get their names, so that a signal takes effect before all of that or after.
   private static let monitor = Monitor()
 
-  /// - Returns: a number to `cancel` the action by.
+  /// - Returns: a number that `cancel` accepts.
   package static func add(_ action: @escaping @Sendable () -> Void) -> Int {
     actions.withLock {
       $0.next += 1
@@ -38,7 +38,7 @@ package enum Cleanup {
     }
   }
 
-  /// Takes everything back, the last first; the process must end after it.
+  /// Runs all actions, the last first; the process must end afterwards.
   package static func run() {
     uninterrupted {
       let list = actions.withLock {

@@ -12,12 +12,12 @@ package final class Progress: Sendable {
   private let countsDisks = Atomic(false)
   private let start = Host.uptime
 
-  /// Sets what `add` counts up to, in bytes; without it no share and no remaining time are shown.
+  /// Sets the total, in bytes; without it, percentage and remaining time are not shown.
   package func expect(_ bytes: UInt64) {
     total.store(bytes, ordering: .relaxed)
   }
 
-  /// Counts anew, up to this: what was done before was only preparation.
+  /// Restarts counting with this total: the work before was only preparation.
   package func restart(expecting bytes: UInt64) {
     done.store(0, ordering: .relaxed)
     expect(bytes)
@@ -76,7 +76,7 @@ package final class Progress: Sendable {
       : "\(seconds / 3600):\(two(seconds / 60 % 60)):\(two(seconds % 60))"
   }
 
-  /// The rate at which `bytes` went by in this run, for a summary.
+  /// The rate of `bytes` over this run, for a summary.
   package func rate(of bytes: UInt64) -> String {
     "\(ByteCount(UInt64(Double(bytes) / max(elapsed, 0.001))))/s"
   }

@@ -3,10 +3,10 @@
 import CArchive
 package import System
 
-/// Writes a tar archive with libarchive: members of owner 0 and mode 0600, so that the same content
-/// gives the same archive.
+/// Writes a tar archive with libarchive: members with owner 0 and mode 0600, so that the same
+/// content results in the same archive.
 @safe package final class TarWriter {
-  /// Sparse regions of a member that are told apart; libarchive takes about 176 bytes for each.
+  /// The maximum number of sparse regions of a member; libarchive uses about 176 bytes for each.
   package static let largestSparseMap = 65536
 
   private final class Sink {
@@ -19,15 +19,15 @@ package import System
   private let sink: Sink
   private let modificationTime: Int64
   private var isInsideMember = false
-  /// What is given for zeros. libarchive wants to be given holes too, but never looks at them, so
-  /// that no page of this is ever touched.
+  /// The buffer for zeros. libarchive requires data for holes, too, but never reads it, so no page
+  /// of this is ever used.
   private let zeros: Buffer
 
-  /// The end of the year 9999. GNU tar takes times that are far beyond for damage.
+  /// The end of the year 9999. GNU tar treats times far beyond as damage.
   private static let latestTime: Int64 = 253_402_300_799
 
-  /// - Parameter modificationTime: of all members, in seconds since 1970; one beyond what readers
-  ///   take becomes the nearest that they do.
+  /// - Parameter modificationTime: of all members, in seconds since 1970; replaced by the nearest
+  ///   time that readers accept.
   package init(_ descriptor: Descriptor, format: TarFormat, modificationTime: Int64) throws {
     zeros = try Buffer(capacity: 1 << 26)
     guard let archive = unsafe archive_write_new() else {
@@ -43,7 +43,7 @@ package import System
       case .ustar: unsafe archive_write_set_format_ustar(archive)
       }
     try check(Int(code))
-    // No blocking: data goes from our buffers to the descriptor without being copied together.
+    // No blocking: data is written from our buffers to the descriptor without being copied.
     unsafe archive_write_set_bytes_per_block(archive, 0)
     try check(
       Int(
@@ -64,13 +64,13 @@ package import System
   }
 
   deinit {
-    // Without this, freeing an archive that failed would write the end of one.
+    // Without this, freeing an archive after a failure would write its end.
     unsafe archive_write_fail(archive)
     unsafe archive_write_free(archive)
   }
 
   private func check(_ code: Int, isAboutName: Bool = false) throws {
-    // A warning is about a name that is not in the locale's characters; the bytes are written.
+    // A warning means that a name has characters outside the locale; its bytes are written.
     guard code < Int(isAboutName ? ARCHIVE_WARN : ARCHIVE_OK) else { return }
     if let failure = sink.failure { throw failure }
     let reason = unsafe archive_error_string(archive).map { unsafe String(cString: $0) }
@@ -80,9 +80,9 @@ package import System
   /// Starts a member.
   ///
   /// - Parameters:
-  ///   - name: any bytes but NUL.
-  ///   - size: bytes that will follow, holes among them.
-  ///   - stored: the parts that are no holes, ascending; nil for a member without a sparse map.
+  ///   - name: any bytes except NUL.
+  ///   - size: bytes that will follow, including holes.
+  ///   - stored: the ranges that are not holes, ascending; nil for a member without a sparse map.
   package func begin(name: [UInt8], size: UInt64, stored: [Range<UInt64>]? = nil) throws {
     guard let entry = unsafe archive_entry_new2(archive) else {
       throw Failure(.general, "libarchive: out of memory")
@@ -101,14 +101,14 @@ package import System
       for range in stored {
         unsafe archive_entry_sparse_add_entry(entry, Int64(range.lowerBound), Int64(range.count))
       }
-      // Without any region all the zeros would be written.
+      // Without any region, all the zeros would be written.
       if stored.isEmpty { unsafe archive_entry_sparse_add_entry(entry, Int64(size), 0) }
     }
     isInsideMember = true
     try check(Int(unsafe archive_write_header(archive, entry)), isAboutName: true)
   }
 
-  /// A whole small member.
+  /// A complete small member.
   package func add(name: [UInt8], _ content: [UInt8]) throws {
     try begin(name: name, size: UInt64(content.count))
     let buffer = try Buffer(capacity: content.count)
@@ -144,15 +144,15 @@ package import System
     isInsideMember = false
   }
 
-  /// Makes sure, after a failure, that readers fail too. They find that a member is cut, but not
-  /// all of them that the blocks at the end of the archive are not there: GNU tar exits 0.
+  /// Ensures, after a failure, that readers fail, too. They detect a truncated member, but not all
+  /// of them detect missing end-of-archive blocks: GNU tar exits with 0.
   package func breakOff() {
     guard !isInsideMember, sink.failure == nil else { return }
-    // Nothing is left to be done about an error.
+    // An error here cannot be handled any more.
     try? begin(name: Array("INCOMPLETE".utf8), size: 1)
   }
 
-  /// Ends the archive; without it there are no end-of-archive blocks.
+  /// Ends the archive by writing the end-of-archive blocks.
   package func finish() throws {
     try check(Int(unsafe archive_write_close(archive)))
   }

@@ -100,7 +100,7 @@ struct VMACat: Filter {
     ArchiveHeader.list(header.devices.map(\.name) + header.configs.map(\.name))
   }
 
-  /// The part of a member that is asked for.
+  /// The requested range of a member.
   private func window(offset: UInt64, length: UInt64?, size: UInt64) throws -> Range<UInt64> {
     guard offset <= size else {
       throw Failure(.usage, "--offset: \(offset) is after the end of the member, at \(size)")
@@ -108,8 +108,7 @@ struct VMACat: Filter {
     return offset..<offset + min(length ?? .max, size - offset)
   }
 
-  /// The part of a disk that is asked for, which must be there; of what else is missing, a warning
-  /// tells.
+  /// The requested range of a disk, which must be complete; if other parts are missing, this warns.
   private func part(
     of device: ArchiveHeader.Device, offset: UInt64, length: UInt64?, _ census: ClusterCensus,
     _ truncation: Failure?, _ archive: String
@@ -118,7 +117,7 @@ struct VMACat: Filter {
       try census.requireComplete([device], in: archive)
       return 0..<census.length(of: device)
     }
-    // Of vmstate, so much must be there at least.
+    // vmstate has at least this size.
     let size = max(census.length(of: device), device.size)
     let range = try window(offset: offset, length: length, size: size)
     do {
@@ -145,7 +144,7 @@ struct VMACat: Filter {
     length: UInt64?
   ) throws {
     let output = try Output.standard().descriptor
-    // Of vmstate the size is only known when all of it has come.
+    // The size of vmstate is known only at its end.
     let isWhole = offset == 0 && length == nil
     if !device.isVMState {
       try output.requireRoom(

@@ -5,31 +5,31 @@ import ChangedBlocks
 import System
 import VMA
 
-/// Copy-before-write: makes, from what a producer tells and from the disks themselves, an archive
-/// of all disks as they were at one instant.
+/// Copy-before-write: creates an archive of all disks at the same point in time, from the records
+/// of a producer and from the disks themselves.
 ///
-/// Why the old data cannot be missed. One thread takes the records, reads the disks and answers;
-/// nothing here happens at the same time as anything else here. With answers, the producer holds
-/// each guest write to such a disk until the record that announces it is answered, and none was in
-/// flight at the instant. So:
+/// Why no old data is lost: one thread reads the records and the disks, and answers; nothing here
+/// happens concurrently. If answers are enabled, the producer holds each guest write to such a disk
+/// until the record that announces it is answered, and no write was in progress at the point in
+/// time. So:
 ///
-/// 1. A cluster is read from the disk only while it is not *known*; once read, it is known and is
+/// 1. A cluster is read from the disk only while it is not *known*; once read, it is known and
 ///    never read again.
-/// 2. An answer is written only after every cluster of its range is known. Since a read is over
-///    before its thread does anything else, no read of these clusters is under way then, and by 1
-///    none begins after it.
+/// 2. An answer is written only after every cluster of its range is known. A read ends before its
+///    thread does anything else, so no read of these clusters is in progress then, and by 1 none
+///    begins after it.
 /// 3. The write happens after its answer. So every read of a cluster ended before the first write
-///    to it since the instant, and got what was there at the instant.
+///    to it since the point in time, and returned the data of that point in time.
 ///
-/// That holds whatever the moment: an event that arrives during a read waits in the pipe, and its
-/// write with it, until the read is over and the event was seen; of two events for one cluster the
-/// second finds it known; what `oldData` told of some sectors goes over what is read of the rest,
-/// in the same step; and a finish needs no care, as no read outlives the step it is made in.
+/// This holds for any timing. An event that arrives during a read waits in the pipe, and its write
+/// with it, until the read has ended and the event was processed. Of two events for one cluster,
+/// the second finds it known. Sectors from `oldData` replace what is read, in the same step. A
+/// finish needs no special handling, because no read outlasts the step that started it.
 ///
 /// Without answers nothing is held, so a disk is read only after its `finish`, which promises that
-/// nothing writes any more; what was told before that goes over what is read.
+/// it is no longer written. Data that was sent before replaces what is read.
 final class CopyBeforeWrite {
-  /// A device and what is known of it.
+  /// A device and its state.
   private final class Disk {
     let id: UInt8
     let name: [UInt8]
@@ -37,15 +37,15 @@ final class CopyBeforeWrite {
     let clusterCount: UInt64
     let source: (any CopySource)?
     let isState: Bool
-    /// Clusters that are in the archive, or in the extent in the making.
+    /// Clusters that are in the archive, or in the extent being filled.
     private var known: ClusterSet
     private(set) var knownCount: UInt64 = 0
-    /// Where copying goes on; all clusters before are known.
+    /// Where copying continues; all clusters before are known.
     var next: UInt64 = 0
     var isFinished = false
     var isCompletionSent = false
-    /// The last range of data (or of a hole) that the source told of, still right for all clusters
-    /// that are not known: nobody has written to them.
+    /// The last range of data (or of a hole) that the source reported. It is still correct for all
+    /// clusters that are not known: they were not written to.
     var data: Range<UInt64>?
     var isDataKnownFrom: UInt64?
 
@@ -73,22 +73,23 @@ final class CopyBeforeWrite {
       return found < limit ? found : nil
     }
 
-    /// Unknown clusters from `cluster` on, without a known one between.
+    /// Unknown clusters from `cluster` on, up to the next known one.
     func unknownRun(from cluster: UInt64, limit: UInt64) -> Range<UInt64> {
       cluster..<known.next(from: cluster, limit: limit, inSet: true)
     }
   }
 
-  /// Clusters copied from a disk between two looks at the stream: as long as that takes, a guest
-  /// write waits.
+  /// Clusters copied from a disk between two checks of the stream; a guest write waits for that
+  /// long.
   private static let copyCount: UInt64 = 4
 
-  /// Records taken before some clusters are copied though there are more: a guest that never rests
-  /// must not keep its disk from being copied.
+  /// Records processed before some clusters are copied even if more records wait: a guest that
+  /// always writes must not prevent its disk from being copied.
   private static let recordCount = 64
 
-  /// Milliseconds between two looks for room while the store is slow and no record comes. Copying
-  /// never waits for room, and leaves some: a guest write should not have to wait for the store.
+  /// Milliseconds between two checks for space while the storage is slow and no record arrives.
+  /// Copying never waits for space, and leaves some, so that guest writes need not wait for the
+  /// storage.
   private static let pause: Int32 = 2
 
   private let input: EventInput
@@ -100,17 +101,17 @@ final class CopyBeforeWrite {
   private let stateBuffer: Buffer
   private var stateCount = 0
 
-  /// Sectors told again, which the first word had told already.
+  /// Sectors that were sent again, after the first record for them.
   private(set) var repeatedSectors: UInt64 = 0
-  /// Records that a guest write was the cause of.
+  /// Records that a guest write caused.
   private(set) var guestRecords: UInt64 = 0
 
   /// - Parameters:
-  ///   - input: of which all up to `begin` was read.
-  ///   - sources: the disks to copy from, by the id of their device.
-  ///   - answer: writes an answer; nil where the producer waits for none.
-  ///   - directory: for data that has to wait.
-  ///   - partialCount: clusters of which a part is known that stay in memory.
+  ///   - input: read up to and including `begin`.
+  ///   - sources: the disks to copy from, by the ID of their device.
+  ///   - answer: writes an answer; nil if the producer does not wait for any.
+  ///   - directory: for temporary data.
+  ///   - partialCount: the number of partly known clusters that stay in memory.
   init(
     _ input: EventInput, sources: [UInt8: any CopySource], queue: ExtentQueue,
     answer: ((Answer) throws -> Void)?, directory: String?, partialCount: Int = 128
@@ -121,7 +122,7 @@ final class CopyBeforeWrite {
     self.queue = queue
     self.answer = answer
     let devices = input.grammar.devices
-    // What is merely claimed must not cost memory: 254 devices can claim 64 PiB.
+    // Claimed sizes must not cost memory: 254 devices can claim 64 PiB.
     let claimed = devices.reduce(0) { $0 + $1.size / UInt64(VMAFormat.clusterSize) }
     let isDense = claimed <= 1 << 26
     if isDense { try Host.requireMemory(Int(claimed / 8)) }
@@ -129,7 +130,7 @@ final class CopyBeforeWrite {
     partial = try PartialClusters(directory: directory, heldCount: partialCount)
   }
 
-  /// Takes the stream from `begin` to its end, and copies the disks meanwhile.
+  /// Reads the stream from `begin` to its end, and copies the disks meanwhile.
   func run() throws {
     var taken = 0
     while !input.grammar.hasEnded {
@@ -145,7 +146,7 @@ final class CopyBeforeWrite {
     }
     while let disk = diskToCopy() {
       try copy(disk)
-      // All was told, so that nobody has to hear it any more.
+      // The stream is complete, so a producer that no longer reads is not an error.
       try? sendCompletions()
     }
     try input.checkEnd()
@@ -195,7 +196,7 @@ final class CopyBeforeWrite {
     return range.lowerBound / size..<(range.upperBound + size - 1) / size
   }
 
-  /// Brings all of a range in the archive, from the disk.
+  /// Copies an entire range from the disk to the archive.
   private func secure(_ disk: Disk, _ range: Range<UInt64>) throws {
     let clusters = Self.clusters(range)
     var next = clusters.lowerBound
@@ -204,7 +205,7 @@ final class CopyBeforeWrite {
     }
   }
 
-  /// Takes what the stream tells of a range: for each sector that nothing was told of, its content.
+  /// Processes the content of a range from the stream, for each sector that is not known yet.
   private func tell(_ disk: Disk, _ range: Range<UInt64>, isZero: Bool) throws {
     let size = UInt64(VMAFormat.clusterSize)
     var offset = range.lowerBound
@@ -216,7 +217,7 @@ final class CopyBeforeWrite {
         return
       }
       if unknown > cluster {
-        // The first word was spoken, perhaps long ago.
+        // The first record arrived before, possibly long ago.
         try pass(unknown * size - offset, isZero: isZero)
         offset = unknown * size
         continue
@@ -232,7 +233,7 @@ final class CopyBeforeWrite {
     }
   }
 
-  /// Whole clusters, straight from the stream to their place in an extent.
+  /// Copies complete clusters directly from the stream to their place in an extent.
   ///
   /// - Returns: the byte up to which the record was used.
   private func tellWhole(
@@ -249,7 +250,7 @@ final class CopyBeforeWrite {
       disk.learn(cluster..<cluster + 1)
       return cluster * size + UInt64(length)
     }
-    // Only whole clusters that nothing is known of, and as many as there are slots for.
+    // Only complete clusters without any known sector, and as many as there are slots for.
     let whole = end >= disk.size ? disk.clusterCount : end / size
     var run = disk.unknownRun(from: cluster, limit: min(whole, cluster + UInt64(queue.room)))
     if let first = try run.first(where: { try partial.contains(device: disk.id, cluster: $0) }) {
@@ -260,7 +261,7 @@ final class CopyBeforeWrite {
     return min(run.upperBound * size, end)
   }
 
-  /// A part of a cluster: it waits for the rest, which is told later or read from the disk.
+  /// A part of a cluster: it waits for the rest, which is sent later or read from the disk.
   private func tellPart(
     _ disk: Disk, _ cluster: UInt64, _ range: Range<UInt64>, isZero: Bool
   ) throws {
@@ -275,12 +276,12 @@ final class CopyBeforeWrite {
     if map == PartialClusters.sectors(0..<inDisk) {
       try addPartial(disk, cluster)
     } else if answer != nil, disk.source != nil {
-      // The write is held and the rest can be read now, and only now.
+      // The write is held, so the rest can be read now, but not later.
       _ = try copy(disk, from: cluster, limit: cluster + 1, isHeld: true)
     }
   }
 
-  /// A cluster of which every sector was told.
+  /// A cluster of which every sector was sent.
   private func addPartial(_ disk: Disk, _ cluster: UInt64) throws {
     let extent = try queue.extentWithRoom()
     let place = extent.place(for: 1)
@@ -291,13 +292,13 @@ final class CopyBeforeWrite {
     disk.learn(cluster..<cluster + 1)
   }
 
-  /// Passes over what was told before.
+  /// Skips sectors that were sent before.
   private func pass(_ count: UInt64, isZero: Bool) throws {
     addRepeated(count / UInt64(StreamFormat.sectorSize))
     if !isZero { try input.skipPayload(Int(count), scratch: scratch) }
   }
 
-  /// A stream can say in a few bytes that 256 TiB are zeros, as often as it likes.
+  /// A stream can state in a few bytes that 256 TiB are zeros, as often as it likes.
   private func addRepeated(_ sectors: UInt64) {
     let (sum, overflow) = repeatedSectors.addingReportingOverflow(sectors)
     repeatedSectors = overflow ? .max : sum
@@ -332,7 +333,7 @@ final class CopyBeforeWrite {
     disk.isFinished = true
     if disk.isState, stateCount > 0 { try addState(disk) }
     guard disk.source == nil, !disk.isComplete else { return }
-    // Everything had to be told.
+    // Everything had to be sent.
     let cluster = disk.firstUnknown(from: 0) ?? disk.knownCount
     let map = try partial.map(device: disk.id, cluster: cluster)
     let sector = UInt64((~map).trailingZeroBitCount * StreamFormat.sectorSize)
@@ -347,11 +348,11 @@ final class CopyBeforeWrite {
     disk.next = try copy(disk, from: cluster, limit: disk.clusterCount)
   }
 
-  /// Copies some clusters from the disk, none of which is known: as many as there are in a row and
-  /// go without making a guest wait.
+  /// Copies some clusters from the disk, none of which is known: as many consecutive ones as
+  /// possible without delaying a guest.
   ///
-  /// - Parameter isHeld: whether a guest write waits. Then these clusters are read and nothing
-  ///   else is asked of the source: finding holes can take longer than reading.
+  /// - Parameter isHeld: whether a guest write waits. Then only these clusters are read, without
+  ///   any other query: finding holes can take longer than reading.
   /// - Returns: the cluster after the last that is known now.
   private func copy(
     _ disk: Disk, from cluster: UInt64, limit: UInt64, isHeld: Bool = false
@@ -367,7 +368,7 @@ final class CopyBeforeWrite {
       run = cluster..<min(run.upperBound, hole)
     }
     if let told = try run.first(where: { try partial.contains(device: disk.id, cluster: $0) }) {
-      // What was told goes over what is read, alone in its extent's next place.
+      // Sectors that were sent replace what is read, alone in the extent's next place.
       run = told == cluster ? cluster..<cluster + 1 : cluster..<told
     }
     let isTold = try partial.contains(device: disk.id, cluster: cluster)
@@ -389,8 +390,8 @@ final class CopyBeforeWrite {
     return run.upperBound
   }
 
-  /// Reads of a cluster what was not told. The rest need not be there any more: a disk may shrink
-  /// once its tail was told.
+  /// Reads the sectors of a cluster that were not sent. The others need not exist any more: a disk
+  /// may shrink once its tail was sent.
   private func readUntold(
     _ disk: Disk, _ source: any CopySource, _ cluster: UInt64, into buffer: Buffer,
     _ place: Range<Int>
@@ -411,9 +412,10 @@ final class CopyBeforeWrite {
     }
   }
 
-  /// The first cluster from `cluster` on that holds data, as far as the source can tell.
+  /// The first cluster from `cluster` on that contains data, as far as the source reports that.
   ///
-  /// - Parameter isHeld: does not ask the source, and takes for data what it has not told of.
+  /// - Parameter isHeld: does not query the source, and treats ranges that it has not reported as
+  ///   data.
   private func holeEnd(
     _ disk: Disk, _ source: any CopySource, from cluster: UInt64, isHeld: Bool
   ) throws -> UInt64 {
@@ -422,7 +424,7 @@ final class CopyBeforeWrite {
       disk.isDataKnownFrom.map { $0 <= offset } ?? false
       && (disk.data.map { offset < $0.upperBound } ?? true)
     if !isAsked {
-      // Asking would also forget what the copying from front to back goes by.
+      // A query would also discard the state of sequential copying.
       guard !isHeld else { return cluster }
       disk.data = try source.data(from: offset)
       disk.isDataKnownFrom = offset

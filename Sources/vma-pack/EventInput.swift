@@ -3,7 +3,7 @@
 import ChangedBlocks
 import System
 
-/// The event stream, cut into records that follow the grammar.
+/// The event stream, split into records that follow the grammar.
 final class EventInput {
   private(set) var grammar = StreamGrammar()
   private let source: any EventBytes
@@ -12,7 +12,7 @@ final class EventInput {
   private var unread = 0..<0
   /// Where `unread` starts in the stream.
   private var byte: UInt64 = 0
-  /// Bytes of payload of the last record that were not read yet.
+  /// The number of bytes of the last payload that were not read yet.
   private(set) var payloadLeft = 0
 
   /// - Parameter name: of the stream, for messages.
@@ -22,7 +22,7 @@ final class EventInput {
     self.name = name
   }
 
-  /// Whether there is something to be read without waiting, or will be within some time.
+  /// Whether data can be read without waiting, or will be within the timeout.
   func isReady(within milliseconds: Int32 = 0) throws -> Bool {
     try !unread.isEmpty || source.isReady(within: milliseconds)
   }
@@ -33,8 +33,8 @@ final class EventInput {
       .badData, "\(name): record \(max(grammar.recordCount, 1) - 1) before byte \(byte): \(fault)")
   }
 
-  /// The next record, whose payload must be read before the one after it; of records that declare
-  /// something it is read and declared already.
+  /// The next record. Its payload must be read before the following record; the payload of a
+  /// declaration is already read.
   func next() throws -> Record {
     precondition(payloadLeft == 0)
     try fill(StreamFormat.headerSize)
@@ -59,7 +59,7 @@ final class EventInput {
     }
   }
 
-  /// Reads the next bytes of the payload to where they are wanted.
+  /// Reads the next bytes of the payload into a buffer.
   func readPayload(into target: Buffer, _ range: Range<Int>) throws {
     precondition(range.count <= payloadLeft)
     var done = 0
@@ -80,7 +80,7 @@ final class EventInput {
     payloadLeft -= range.count
   }
 
-  /// Reads the next bytes of the payload and forgets them.
+  /// Reads the next bytes of the payload and drops them.
   func skipPayload(_ count: Int, scratch: Buffer) throws {
     var rest = count
     while rest > 0 {
@@ -90,7 +90,7 @@ final class EventInput {
     }
   }
 
-  /// Checks that the stream is over.
+  /// Checks that the stream is at its end.
   func checkEnd() throws {
     guard unread.isEmpty, try source.isAtEnd() else { throw failure(.behindEnd) }
   }

@@ -26,18 +26,18 @@ private final class DescriptorEvents: EventBytes {
   }
 
   func isAtEnd() throws -> Bool {
-    // A producer that waits for us before it closes its end has still told everything.
+    // A producer that waits for us before it closes its end has still sent everything.
     guard descriptor.isReadable(within: 10_000) else { return true }
     return try descriptor.read(into: try Buffer(capacity: 1), 0..<1) == 0
   }
 }
 
-/// The disks of a running machine, as an event stream on standard input tells of them: its
-/// declarations are read, and all that comes after is for `packing`.
+/// The disks of a running machine, from an event stream on standard input: its declarations are
+/// read first, and `packing` reads the rest.
 final class LiveDisks: @unchecked Sendable {
   let configs: [ArchiveHeader.Config]
   let devices: [ArchiveHeader.Device]
-  /// Seconds since 1970 of the instant, where the stream says it.
+  /// The point in time in seconds since 1970, if the stream states it.
   let time: Int64?
   private let input: EventInput
   private let sources: [UInt8: DiskSource]
@@ -92,7 +92,7 @@ final class LiveDisks: @unchecked Sendable {
     self.sources = sources
   }
 
-  /// Takes the rest of the stream.
+  /// Reads the rest of the stream.
   func pack(into queue: ExtentQueue) throws {
     let engine = try CopyBeforeWrite(
       input, sources: sources, queue: queue, answer: answers.map(Self.writer),
@@ -101,7 +101,7 @@ final class LiveDisks: @unchecked Sendable {
     try engine.run()
   }
 
-  /// Lets the sources go, when the archive is complete and in its place.
+  /// Releases the sources, once the archive is complete and has its final name.
   func close() {
     for source in sources.values { source.close() }
   }
@@ -116,7 +116,7 @@ final class LiveDisks: @unchecked Sendable {
     }
   }
 
-  /// What `--verbose` says besides.
+  /// The additional summary of `--verbose`.
   var summary: String {
     guard let engine else { return "" }
     return "; \(engine.guestRecords) guest writes, "

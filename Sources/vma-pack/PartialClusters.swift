@@ -7,7 +7,7 @@ import VMA
 
 /// Clusters of which only some sectors were told so far: a few in memory, the rest in a file.
 final class PartialClusters {
-  /// Bit n set: sector n of the cluster (512 bytes each) is there.
+  /// Bit n set: sector n of the cluster (512 bytes each) is present.
   typealias SectorMap = UInt128
 
   struct Key: Hashable {
@@ -30,7 +30,7 @@ final class PartialClusters {
 
   /// - Parameters:
   ///   - directory: of the file, see `Descriptor.temporary`.
-  ///   - heldCount: clusters in memory.
+  ///   - heldCount: the number of clusters in memory.
   init(directory: String?, heldCount: Int) throws {
     self.directory = directory
     memory = try Buffer(capacity: heldCount * VMAFormat.clusterSize)
@@ -44,24 +44,24 @@ final class PartialClusters {
     return below & ~((1 << SectorMap(first)) - 1)
   }
 
-  /// The sectors of a cluster that were told.
+  /// The sectors of a cluster that have arrived.
   func map(device: UInt8, cluster: UInt64) throws -> SectorMap {
     let key = Key(device: device, cluster: cluster)
     return try held[key]?.map ?? file?.entry(key)?.map ?? 0
   }
 
-  /// Whether anything of a cluster was told.
+  /// Whether any sector of a cluster has arrived.
   func contains(device: UInt8, cluster: UInt64) throws -> Bool {
     let key = Key(device: device, cluster: cluster)
     return try held[key] != nil || file?.entry(key) != nil
   }
 
-  /// Adds what is told of some sectors. The first word wins: sectors that are there stay.
+  /// Adds sectors. The first record wins: existing sectors are kept.
   ///
   /// - Parameters:
   ///   - range: bytes within the cluster.
-  ///   - source: of the bytes, and where they start in it; nil for zeros.
-  /// - Returns: all sectors that are there now.
+  ///   - source: a buffer, and the offset of the bytes in it; nil for zeros.
+  /// - Returns: all sectors that are present now.
   func merge(
     device: UInt8, cluster: UInt64, _ range: Range<Int>, from source: (Buffer, Int)?
   ) throws -> SectorMap {
@@ -89,7 +89,7 @@ final class PartialClusters {
     return entry.map
   }
 
-  /// Copies the sectors that are there over a cluster elsewhere, and forgets the cluster.
+  /// Copies the present sectors over a cluster elsewhere, and removes the cluster.
   func take(device: UInt8, cluster: UInt64, into buffer: Buffer, at start: Int) throws {
     let key = Key(device: device, cluster: cluster)
     let entry = try hold(key)

@@ -115,7 +115,7 @@ struct VMAPack: Filter {
     let total = devices.reduce(0) { $0 + $1.size }
     Progress.current.expect(total)
     let stream = try PackedStream(output, zstd: zstd ? (level ?? 3, threadCount) : nil)
-    // The header is on its way before any data is read: who restores may wait for it.
+    // The header is sent before any data is read: the receiver may wait for it.
     try stream.write(header: builder.headerBytes)
 
     let queue = try ExtentQueue(builder)
@@ -146,7 +146,7 @@ struct VMAPack: Filter {
     }
   }
 
-  /// What is packed must be possible to unpack, all of it into one directory.
+  /// Checks that everything packed can be unpacked into one directory.
   private func checkNames(_ header: ArchiveHeader) throws {
     do {
       try OutputName.check(
@@ -199,7 +199,7 @@ struct VMAPack: Filter {
     return ArchiveHeader.UUID(random & ~(0xf << 76) & ~(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
   }
 
-  /// The time that the user wants; nil if none was given.
+  /// The time that the user requests; nil if none.
   private func archiveTime() throws -> Int64? {
     if let ctime { return ctime }
     guard let epoch = Host.environment("SOURCE_DATE_EPOCH"), !epoch.isEmpty else { return nil }
@@ -243,7 +243,7 @@ struct VMAPack: Filter {
     }
     return try operands.enumerated().map { index, operand in
       let name = Array(operand.name.utf8)
-      // The length of a machine's state is known only in clusters.
+      // The length of the VM state is known only in clusters.
       let isVMState = name == VMAFormat.vmstateName
       let source = try DiskSource(
         operand.path, declaredSize: sizes[operand.name],
@@ -253,8 +253,8 @@ struct VMAPack: Filter {
     }
   }
 
-  /// The configs of `--config`, after those that a stream told of; one of the same name takes the
-  /// place of the one that was told.
+  /// The configuration files of `--config`, after those of the stream, which they replace if the
+  /// names are equal.
   private func readConfigs(devices: [ArchiveHeader.Device], told: [ArchiveHeader.Config]) throws
     -> [ArchiveHeader.Config]
   {

@@ -6,23 +6,23 @@ import System
 import SystemPackage
 import VMA
 
-/// One backup, from the first command that changes anything in QEMU to the last that takes it back.
+/// One backup, from the first command that changes anything in QEMU to the last that cleans up.
 ///
-/// The order of things is what keeps the guest from harm:
+/// This order protects the guest:
 ///
-/// 1. From the first node on, signals do not end the process but the run.
-/// 2. QEMU's writes are acknowledged from then until the process ends, whether or not anybody wants
-///    the data. A write of the guest waits for such an acknowledgement, and QEMU 7.2 hands an error
-///    on to the guest.
-/// 3. However the run goes, all jobs are ended and all nodes removed before the process ends.
+/// 1. From the first node on, a signal ends the run, not the process.
+/// 2. From then until the process ends, QEMU's writes are acknowledged, even if the data is no
+///    longer needed. A write of the guest waits for such an acknowledgement, and QEMU 7.2 reports
+///    an error to the guest.
+/// 3. However the run ends, all jobs are ended and all nodes removed before the process ends.
 /// 4. The end of the stream is written only after all jobs have ended without an error and each
-///    cluster has come.
+///    cluster has arrived.
 final class BackupRun: @unchecked Sendable {
   private enum Phase {
     case copying
-    /// Something has happened that makes the backup fail; a message says what.
+    /// The backup fails; a message gives the reason.
     case failing
-    /// All data is there, and has only to be written.
+    /// All data has arrived and only needs to be written.
     case copied
   }
 
@@ -31,12 +31,12 @@ final class BackupRun: @unchecked Sendable {
     var signal: Int32
   }
 
-  /// Seconds for another client of the monitor to go away.
+  /// Seconds to wait for another client of the monitor to disconnect.
   static let patience = 5.0
-  /// Seconds that the monitor can be out of reach in the middle of a backup.
+  /// Seconds that the monitor may be unreachable during a backup.
   private static let absence = 60.0
 
-  // What changes is of the main thread alone, but for what has a lock.
+  // Only the main thread changes these, except those with a lock.
   private let monitorPath: String
   private let mailbox: Mailbox
   private var client: QMPClient
@@ -50,16 +50,16 @@ final class BackupRun: @unchecked Sendable {
   private let phase = Mutex(Phase.copying)
   private var lostSince: Double?
   private var shouldPause = false
-  /// Whether QEMU's jobs are paused; nil if that is not known.
+  /// Whether QEMU's jobs are paused; nil if unknown.
   private var isPaused: Bool? = false
 
-  /// How often the copying in the background had to wait for the reader of the stream.
+  /// How often background copying had to wait for the reader of the stream.
   private(set) var pauseCount = 0
 
   var clusterCount: Int { targets.reduce(0) { $0 + $1.clusterCount } }
-  /// Bytes that went to the spill file, and the longest that a request was held, in seconds.
+  /// Bytes written to the spill file, and the longest time that a request was held, in seconds.
   var pressure: (spilledBytes: UInt64, longestWait: Double) { queue.summary }
-  /// Of the stream; known when it is at its end.
+  /// Bytes of the stream; known at its end.
   var byteCount: UInt64 { writer.byteCount }
 
   init(
@@ -85,7 +85,7 @@ final class BackupRun: @unchecked Sendable {
       targets, on: link.listener, queue: queue, mailbox: mailbox, user: user)
   }
 
-  /// - Throws: a `Failure`. A signal ends the process, when all is taken back.
+  /// - Throws: a `Failure`. A signal ends the process, once everything is cleaned up.
   func run() throws {
     SignalMask.ignoreBrokenPipesEverywhere()
     let schema: Schema
@@ -122,8 +122,8 @@ final class BackupRun: @unchecked Sendable {
     throw Self.failure(error)
   }
 
-  /// Lets QEMU's writes go at once when the backup has failed. It may be that they wait for room,
-  /// QEMU for them, and we for QEMU's answer to a command.
+  /// Releases QEMU's writes immediately if the backup has failed. Otherwise they could wait for a
+  /// free buffer, QEMU for them, and we for QEMU's answer to a command.
   private func observe(_ message: Message) {
     switch message {
     case .signal, .shutdown, .outputFailed, .targetFailed:
@@ -137,7 +137,7 @@ final class BackupRun: @unchecked Sendable {
     }
   }
 
-  /// - Returns: whether nothing had failed until now, after which nothing can.
+  /// - Returns: whether the backup had not failed until now; after this, it cannot fail.
   private func isCopied() -> Bool {
     phase.withLock {
       if $0 == .copying { $0 = .copied }
@@ -145,7 +145,7 @@ final class BackupRun: @unchecked Sendable {
     }
   }
 
-  /// From now on what QEMU writes is dropped.
+  /// From now on, writes of QEMU are dropped.
   private func abort(_ error: any Error) {
     if let interruption = error as? Interruption {
       writer.abort("terminated by signal \(interruption.signal)")
@@ -165,7 +165,7 @@ final class BackupRun: @unchecked Sendable {
       try link.tell(.monitor(path: monitorPath))
       for target in targets { try link.tell(.export(size: target.device.size)) }
       try jobs.addNodes(client, serverPath: server.path.string, link)
-      // Before the transaction, so that the pipe behind can never be what its answer waits for.
+      // Before the transaction, so that its answer never depends on the reader of the pipe.
       try writer.start(configs: configs, time: Host.now)
       try GuestState.refuseMigration(client)
       try jobs.start(client, schema: schema, link)
@@ -174,12 +174,12 @@ final class BackupRun: @unchecked Sendable {
     }
   }
 
-  /// Waits until all jobs have ended well.
+  /// Waits until all jobs have succeeded.
   ///
-  /// The loss of the monitor is no failure: the jobs go on without it.
+  /// The loss of the monitor is not a failure: the jobs continue without it.
   private func watch() throws {
     while true {
-      // Events tell when to look; a look now and then makes up for one that was missed.
+      // Events trigger a check; a regular check covers missed events.
       let message = mailbox.next(milliseconds: client.isLost ? 100 : 1000)
       var looks = false
       switch message {
@@ -207,10 +207,10 @@ final class BackupRun: @unchecked Sendable {
     }
   }
 
-  /// Connects to the monitor again where the connection is lost.
+  /// Reconnects to the monitor if the connection is lost.
   ///
   /// - Returns: whether there is a connection.
-  /// - Throws: where QEMU is gone, or its monitor out of reach for too long.
+  /// - Throws: if QEMU has exited, or its monitor is unreachable for too long.
   private func isConnected() throws -> Bool {
     guard client.isLost else {
       lostSince = nil
@@ -220,7 +220,7 @@ final class BackupRun: @unchecked Sendable {
     lostSince = start
     do {
       client = try QMPClient(monitorPath, mailbox: mailbox, within: 2)
-      // What has become of it meanwhile, nobody has told.
+      // Events may have been missed meanwhile.
       isPaused = nil
       try GuestState.refuseMigration(client)
       return true
@@ -235,7 +235,7 @@ final class BackupRun: @unchecked Sendable {
     }
   }
 
-  /// - Throws: if one has failed, or has vanished.
+  /// - Throws: if a job has failed or disappeared.
   private func haveJobsEnded() throws -> Bool {
     let states = try jobs.states(client)
     for (index, disk) in jobs.disks.enumerated() {
@@ -244,7 +244,7 @@ final class BackupRun: @unchecked Sendable {
           .inputOutput, "\(disk.device): the backup job was removed by another QMP client")
       }
       guard state.isConcluded else { continue }
-      // Where one job fails, its peers are cancelled: theirs is not the error to tell.
+      // If one job fails, QEMU cancels the others; their error is not the cause.
       if let error = state.error, error != "Operation canceled" {
         throw Failure(.inputOutput, "\(disk.device): QEMU's job failed: \(error)")
       }
@@ -265,9 +265,9 @@ final class BackupRun: @unchecked Sendable {
   /// Nothing in QEMU depends on this process any more, and the monitor cannot be used.
   private struct Abandoned: Error {}
 
-  /// Leaves nothing in QEMU, however long that takes, as long as a guest depends on it.
+  /// Removes everything from QEMU, however long that takes, as long as a guest depends on it.
   ///
-  /// - Throws: where something is left nevertheless.
+  /// - Throws: if something remains.
   private func clear() throws {
     var removal = jobs.removal
     var pause: UInt32 = 1
@@ -287,7 +287,7 @@ final class BackupRun: @unchecked Sendable {
       Host.sleep(milliseconds: milliseconds)
     }
     defer {
-      // A guard that has ended needs no word.
+      // A guard that has exited needs no message.
       try? link.tell(.done)
       server.remove()
       client.close()
@@ -300,11 +300,11 @@ final class BackupRun: @unchecked Sendable {
         } catch let error as QMPLost {
           client.abandon(error)
         } catch is Failure {
-          // No monitor and no connection for data: QEMU is gone, and with it what was in it. With
-          // one of both left it may only be that another client is at the monitor.
+          // No monitor and no data connection: QEMU has exited, and its jobs with it. With one of
+          // them left, another client may only be using the monitor.
           if client.isLost, isQEMUGone { return }
         }
-        // What was asked last is asked again.
+        // The last command is repeated.
         removal = jobs.removal
         try wait(pause)
         pause = min(pause * 2, 200)
@@ -326,7 +326,7 @@ final class BackupRun: @unchecked Sendable {
     }
   }
 
-  /// Writes the end of the stream and waits for it to be taken.
+  /// Writes the end of the stream and waits until it is written.
   private func finish() throws {
     queue.finish()
     while true {

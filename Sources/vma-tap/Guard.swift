@@ -7,25 +7,25 @@ import SystemPackage
 
 /// The first of the two processes of a backup: it survives the other one.
 ///
-/// A guest's write may wait for this program, and QEMU 7.2 hands an error on to the guest. So where
-/// the process that does the work dies, of whatever cause, another one has to answer QEMU until the
-/// backup is ended there. That is this process: one thread and little memory, so that little can go
-/// wrong in it. It has the *listening* socket in common with its worker; QEMU connects again and
-/// repeats the requests that were not answered (`reconnect-delay`).
+/// A guest's write may wait for this program, and QEMU 7.2 reports an error to the guest. So if the
+/// worker process dies for any reason, another process must answer QEMU until the backup is ended
+/// there. That is this process: one thread and little memory, so that little can go wrong in it. It
+/// shares the *listening* socket with its worker. QEMU reconnects and repeats the requests that
+/// were not answered (`reconnect-delay`).
 ///
-/// Where this process dies, the worker ends the backup as on SIGTERM.
+/// If this process dies, the worker ends the backup as on SIGTERM.
 final class Guard {
-  /// What the name of the folder with the socket begins with.
+  /// The prefix of the name of the folder with the socket.
   static let directoryPrefix = "vma-tap-"
 
-  /// Seconds for QEMU to connect again. It does so where a request waits for an answer; a cancelled
-  /// job ends such a request with an error, until the request has been sent on the new connection.
+  /// Seconds for QEMU to reconnect. It does so if a request waits for an answer. A canceled job
+  /// ends such a request with an error, until the request has been sent on the new connection.
   private static let reconnectTime = 1.0
   /// Seconds for the first request on a connection.
   private static let requestTime = 0.5
-  /// Seconds after which the backup is cancelled even if clients keep connecting without a request.
+  /// Seconds after which the backup is canceled even if clients keep connecting without a request.
   private static let longestReconnectTime = 5.0
-  /// Seconds without any sign of QEMU, after which it is taken for gone.
+  /// Seconds without any sign of QEMU until it is considered to have exited.
   private static let absence = 60.0
   /// Descriptors beside those of QEMU's connections: the monitor's, and a few for strangers.
   private static let spareDescriptors = 4
@@ -40,7 +40,7 @@ final class Guard {
   /// For QEMU's connections and for its monitor.
   private let reserve = DescriptorReserve()
 
-  // What the worker has told.
+  // What the worker has reported.
   private var monitorPath: String?
   private var exports: [NBDExport] = []
   private var jobs: [String] = []
@@ -53,7 +53,7 @@ final class Guard {
     buffer = try Buffer(capacity: 1 << 20)
     signals = try SignalQueue()
     let parent = Host.environment("TMPDIR") ?? ""
-    // The path has to fit an address of 107 bytes, and QEMU has a working directory of its own.
+    // The path must fit an address of 107 bytes, and QEMU has its own working directory.
     let fits = parent.hasPrefix("/") && parent.utf8.count < 80
     directory = try PrivateDirectory(
       in: FilePath(fits ? parent : "/tmp"), prefix: Self.directoryPrefix, files: ["nbd"])
@@ -72,7 +72,7 @@ final class Guard {
 
   /// Runs a worker to its end.
   ///
-  /// - Throws: where there is none, or where it had to be replaced.
+  /// - Throws: if it cannot be started, or had to be replaced.
   static func run() throws -> Never {
     let process = try Guard()
     let end = process.waitForWorker()
@@ -94,7 +94,8 @@ final class Guard {
       var readiness = Readiness()
       readiness.add(signals.descriptor)
       if isListening { readiness.add(control) }
-      // A signal of the worker's end can be merged with another; so it is asked now and then.
+      // The signal of the worker's exit can be merged with another, so its state is checked
+      // regularly.
       readiness.wait(milliseconds: 1000)
       forwardSignals()
       isListening = hear()
@@ -108,9 +109,9 @@ final class Guard {
     }
   }
 
-  /// Takes what the worker has told.
+  /// Processes what the worker has reported.
   ///
-  /// - Returns: whether more can come.
+  /// - Returns: whether more can follow.
   @discardableResult
   private func hear() -> Bool {
     do {
@@ -184,7 +185,7 @@ final class Guard {
     }
   }
 
-  /// Whether no request waits in QEMU for a connection any more, as far as can be known here.
+  /// Whether no request in QEMU waits for a connection any more, as far as that can be known here.
   private func canCancel(
     _ connections: [DroppingConnection], since start: Double, now: Double
   ) -> Bool {
@@ -207,7 +208,7 @@ final class Guard {
     if let socket = rescue?.socket { readiness.add(socket) }
     let delay = min(until.map { $0 - Host.uptime } ?? 1, rescue?.delay ?? 1, 1)
     readiness.wait(milliseconds: max(0, Int((delay * 1000).rounded(.up))))
-    // The backup is being ended already; a signal can ask for nothing more.
+    // The backup is already being ended; a signal has no further effect.
     while signals.next() != nil {}
     do {
       while let socket = try listener.acceptNow() {

@@ -4,14 +4,14 @@ import Command
 import System
 import SystemPackage
 
-/// What the worker tells the guard, each before it does it: how to end in QEMU what it has begun.
+/// What the worker reports to the guard before each step: how to end in QEMU what it starts.
 package enum GuardMessage {
   case monitor(path: String)
-  /// A disk that is served, in the order of the exports' names.
+  /// A disk that is served, in the order of the export names.
   case export(size: UInt64)
   case node(String)
   case job(String)
-  /// Nothing is left in QEMU, or nothing that the guard could do better.
+  /// Nothing remains in QEMU, or nothing that the guard could remove better.
   case done
 
   package var bytes: [UInt8] {
@@ -45,7 +45,7 @@ final class GuardLink: Sendable {
   let listener: Descriptor
   private let control: Descriptor
 
-  /// - Throws: where this process was not started by a guard.
+  /// - Throws: if this process was not started by a guard.
   init() throws {
     guard let listener = Descriptor.inheritedSocket(Worker.inherited.listener),
       let control = Descriptor.inheritedSocket(Worker.inherited.control)
@@ -54,7 +54,7 @@ final class GuardLink: Sendable {
     self.control = control
     Host.becomeWorker(name: "vma-tap-worker")
     _ = try Thread { [control] in
-      // The guard sends nothing: this ends when the guard does, which no signal tells.
+      // The guard sends nothing. Reading ends when the guard exits, which no signal reports.
       control.waitUntilReadable()
       Signals.terminate()
     }

@@ -5,10 +5,10 @@ import VMA
 
 /// One client of the server: the handshake, then requests.
 package struct NBDConnection {
-  /// The client goes away.
+  /// The client disconnects.
   private struct End: Error {}
 
-  /// Seconds for the handshake: who says nothing is not QEMU.
+  /// Seconds for the handshake: a client that sends nothing is not QEMU.
   private static let handshakeTime = 10.0
 
   private let socket: Descriptor
@@ -16,7 +16,7 @@ package struct NBDConnection {
   private let queue: EventQueue
   private let mailbox: Mailbox
   private let hold = Hold()
-  /// For all that is no data, and for data that is dropped.
+  /// For everything except data, and for data that is dropped.
   private let scratch: Buffer
 
   package init(
@@ -30,15 +30,15 @@ package struct NBDConnection {
     self.mailbox = mailbox
   }
 
-  /// Serves the client to its end.
+  /// Serves the client until it disconnects.
   ///
-  /// One that opens no export is nobody: another run that looks whether this one lives, or a
-  /// stranger. It is let go, and changes nothing.
+  /// A client that opens no export has no effect: it is another run that checks whether this one is
+  /// alive, or a stranger.
   package func run() {
     guard let target = try? shakeHands() else { return }
     if !target.open() {
-      // QEMU has lost its connection; what it repeats now may be younger than it was. Or it is
-      // another client altogether.
+      // QEMU has lost its connection; the data that it repeats now may be newer than before. Or it
+      // is a different client.
       mailbox.post(
         .targetFailed(
           Failure(.inputOutput, "\(target.disk): a second connection was opened for this disk")))
@@ -52,7 +52,7 @@ package struct NBDConnection {
     }
   }
 
-  /// - Returns: the export that the client has chosen; nil where it has chosen none.
+  /// - Returns: the export that the client chose; nil if it chose none.
   private func shakeHands() throws -> Target? {
     let end = Host.uptime + Self.handshakeTime
     var handshake = NBDHandshake(targets.map(\.export))
@@ -74,10 +74,10 @@ package struct NBDConnection {
 
   // MARK: Requests
 
-  /// Serves one request. A write is answered with success whatever becomes of it here: an error
-  /// would be handed on to the guest, whose own write may have caused it.
+  /// Serves one request. A write is always acknowledged, whatever happens to its data: an error
+  /// would be reported to the guest, whose own write may have caused it.
   ///
-  /// - Returns: false where the client takes its leave.
+  /// - Returns: false if the client disconnects.
   private func serveRequest(of target: Target) throws -> Bool {
     if hold.isRunning { hold.nextRequest(isPending: socket.isReadable()) }
     try read(into: scratch, 0..<NBDRequest.size)
@@ -99,7 +99,7 @@ package struct NBDConnection {
     return true
   }
 
-  /// A backup job writes whole clusters; anything else would be told wrongly.
+  /// A backup job writes complete clusters; anything else would be recorded incorrectly.
   private func check(_ target: Target, _ offset: UInt64, _ length: UInt64) -> Bool {
     let size = target.device.size
     let cluster = UInt64(VMAFormat.clusterSize)
@@ -130,7 +130,7 @@ package struct NBDConnection {
           queue.giveBack(buffer)
           throw error
         }
-        // A cluster that comes again, of a request that QEMU repeats, may be younger by now.
+        // A cluster that arrives again, in a request that QEMU repeats, may be newer by now.
         if !target.claim(clusterAt: offset) {
           queue.giveBack(buffer)
         } else if buffer.isZero(data) {

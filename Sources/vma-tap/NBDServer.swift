@@ -6,26 +6,26 @@ import System
 import SystemPackage
 package import VMA
 
-/// A disk as QEMU writes it to us: which of its clusters have come.
+/// A disk as QEMU writes it to us: which of its clusters have arrived.
 package final class Target: Sendable {
   private struct Seen {
     /// A bit for each cluster.
     var words: [UInt64]
     /// Those before this one are complete.
     var firstOpen = 0
-    /// Clusters that have not come yet.
+    /// Clusters that have not arrived yet.
     var missing: Int
   }
 
-  /// More clusters than QEMU's copying in the background leaves out on its way: 128 MiB. What it has
-  /// asked for and not got to us is at most 64 requests of 1 MiB, with the limits that it is given
-  /// half a megabyte; and as much again may be copies for writes of the guest.
+  /// 128 MiB, more clusters than background copying in QEMU can skip. What QEMU has requested but
+  /// not sent yet is at most 64 requests of 1 MiB, or half a megabyte with the limits that we set,
+  /// and as much again may be copies for guest writes.
   private static let reach = 2048
 
   package let device: ArchiveHeader.Device
   /// The name of the export.
   let name: String
-  /// What QEMU calls the disk, for messages.
+  /// QEMU's name of the disk, for messages.
   let disk: String
   package let clusterCount: Int
   private let seen: Mutex<Seen>
@@ -33,7 +33,7 @@ package final class Target: Sendable {
 
   package var export: NBDExport { NBDExport(name: name, size: device.size) }
 
-  /// Takes note that a client has chosen the disk.
+  /// Records that a client has chosen the disk.
   ///
   /// - Returns: whether it is the first.
   func open() -> Bool {
@@ -53,7 +53,7 @@ package final class Target: Sendable {
         words: [UInt64](repeating: 0, count: (clusterCount + 63) / 64), missing: clusterCount))
   }
 
-  /// Clusters that have not come yet.
+  /// Clusters that have not arrived yet.
   package var missingCount: Int { seen.withLock { $0.missing } }
 
   /// Bytes of a cluster; the last one may be short.
@@ -61,9 +61,9 @@ package final class Target: Sendable {
     Int(min(UInt64(VMAFormat.clusterSize), device.size - offset))
   }
 
-  /// Takes note of a cluster.
+  /// Records a cluster.
   ///
-  /// - Returns: whether it came for the first time.
+  /// - Returns: whether it arrived for the first time.
   func claim(clusterAt offset: UInt64) -> Bool {
     let cluster = Int(offset / UInt64(VMAFormat.clusterSize))
     let bit: UInt64 = 1 << (cluster % 64)
@@ -75,8 +75,8 @@ package final class Target: Sendable {
     }
   }
 
-  /// Whether a cluster can only come because the guest is about to write to it: the background goes
-  /// front to back, and cannot be there yet.
+  /// Whether a cluster can only arrive because the guest is about to write to it: background
+  /// copying is sequential, and cannot have reached it yet.
   func isAheadOfBackground(clusterAt offset: UInt64) -> Bool {
     let word = Int(offset / UInt64(VMAFormat.clusterSize)) / 64
     return seen.withLock { seen in
@@ -97,9 +97,9 @@ extension UInt64 {
 }
 
 /// The NBD server that QEMU copies the disks to: one export each, on a socket that the guard has
-/// created in a folder that nobody else can enter.
+/// created in a private folder.
 final class NBDServer: Sendable {
-  /// Connections beside QEMU's own.
+  /// Connections in addition to QEMU's own.
   private static let strangers = 4
 
   let path: FilePath
@@ -108,7 +108,7 @@ final class NBDServer: Sendable {
 
   /// - Parameters:
   ///   - listener: the socket.
-  ///   - user: who runs QEMU, and has to reach the socket.
+  ///   - user: runs QEMU, and must be able to reach the socket.
   init(
     _ targets: [Target], on listener: Descriptor, queue: EventQueue, mailbox: Mailbox,
     user: UInt32?
@@ -118,17 +118,18 @@ final class NBDServer: Sendable {
     }
     self.path = path
     directory = try PrivateDirectory(of: path)
-    // Root can reach it wherever it is.
+    // Root can reach it anywhere.
     if let user, user != Host.userID, user != 0 { try directory.give(to: user) }
     // As many descriptors as connections can need, of which each process has its own.
     try DescriptorReserve().hold(targets.count + Self.strangers)
-    // All threads are had before QEMU is told anything. Each serves one connection after the other.
+    // All threads are started before QEMU receives any command. Each serves one connection after
+    // the other.
     for _ in 0..<targets.count + Self.strangers {
       let scratch = try Buffer(capacity: VMAFormat.clusterSize)
       _ = try Thread { [self] in
         while true {
           guard let socket = try? listener.accept() else {
-            // Out of descriptors, perhaps: nothing here must end the run.
+            // Possibly out of descriptors: nothing here may end the run.
             Host.sleep(milliseconds: 50)
             continue
           }
@@ -140,10 +141,10 @@ final class NBDServer: Sendable {
     }
   }
 
-  /// How many connections QEMU has.
+  /// The number of connections of QEMU.
   var connectionCount: Int { connections.withLock { $0 } }
 
-  /// Removes the socket; connections stay.
+  /// Removes the socket; existing connections remain.
   func remove() {
     directory.remove()
   }

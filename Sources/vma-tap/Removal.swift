@@ -5,15 +5,15 @@ package import FoundationEssentials
 
 /// Removes the jobs and the nodes of one run from QEMU, one command after the other.
 ///
-/// It does no input and output of its own: its user executes each command and hands the answer
-/// over. No command asks for more than the jobs, so that a QEMU with long backing chains, which
-/// needs seconds to list its nodes, is not kept from running its guest.
+/// It does no I/O of its own: its caller executes each command and passes the answer on. No command
+/// lists more than the jobs: a QEMU with long backing chains needs seconds to list its nodes, and
+/// its guest stops meanwhile.
 package struct Removal {
   package enum Step {
     case execute(String, JSON?)
-    /// Something is on its way; the next step comes this much later.
+    /// Something is in progress; the next step follows after this time.
     case wait(milliseconds: UInt32)
-    /// Nothing is left.
+    /// Nothing remains.
     case done
   }
 
@@ -39,7 +39,7 @@ package struct Removal {
     self.nodes = Deque(nodes)
   }
 
-  /// What to do next; the answer to a command goes to `receive`.
+  /// The next step; pass the answer to a command to `receive`.
   package mutating func next() -> Step {
     if let command = commands.popLast() {
       question = .job
@@ -47,7 +47,7 @@ package struct Removal {
     }
     if waits {
       waits = false
-      // Nothing here takes long, as a rule; where it does, asking often makes it longer.
+      // Usually nothing here takes long; if it does, polling often makes it longer.
       defer { delay = min(delay * 2, 500) }
       return .wait(milliseconds: delay)
     }
@@ -65,16 +65,16 @@ package struct Removal {
     return .execute("blockdev-del", ["node-name": .string(node)])
   }
 
-  /// How often QEMU may refuse to remove a node before it is asked whether there is one.
+  /// How often QEMU may refuse to remove a node before its existence is checked.
   private static let patience = 5
 
-  /// - Throws: where the answer is not what the command returns.
+  /// - Throws: if the answer is not what the command returns.
   package mutating func receive(_ answer: Result<Data, QMPError>) throws {
     switch question {
     case .listing:
       let states = try QMPReply.value(of: answer.get(), [JobState].self)
         .filter { jobs.contains($0.id) }
-      // A job on its way to its end refuses either; the next listing will show it there.
+      // A job that is ending refuses both; the next list will still contain it.
       commands = states.map { ($0.isConcluded ? "job-dismiss" : "job-cancel", $0.id) }
       areJobsGone = states.isEmpty
       waits = !areJobsGone
@@ -100,9 +100,9 @@ package struct Removal {
     delay = 1
   }
 
-  /// Executes all of it, waiting for what is on its way.
+  /// Executes all steps, and waits for those in progress.
   ///
-  /// - Parameter wait: waits so many milliseconds; it can throw to give up.
+  /// - Parameter wait: waits this many milliseconds; it can throw to stop.
   mutating func run(_ client: QMPClient, wait: (UInt32) throws -> Void) throws {
     while true {
       switch next() {

@@ -4,45 +4,46 @@ import Files
 package import System
 import VMA
 
-/// Where clusters wait that memory has no room for: slots of one cluster each.
+/// Stores clusters that do not fit in memory: slots of one cluster each.
 package protocol SpillStorage: Sendable {
   /// For messages: `spill file in /var/tmp`.
   var name: String { get }
-  /// Bytes that may be in it.
+  /// The maximum size in bytes.
   var limit: UInt64 { get }
   /// Writes a cluster to a slot.
   ///
-  /// - Throws: where there is no space, or the storage fails. The slot then holds anything.
+  /// - Throws: if there is not enough space, or the storage fails. The content of the slot is then
+  ///   undefined.
   func write(_ buffer: Buffer, _ range: Range<Int>, toSlot slot: Int) throws(Failure)
   /// Reads a cluster back.
   func read(into buffer: Buffer, _ range: Range<Int>, fromSlot slot: Int) throws(Failure)
-  /// Gives the space of a slot back to the file system, if it can.
+  /// Returns the space of a slot to the file system, if possible.
   func free(slot: Int)
-  /// Gives back all space.
+  /// Returns all space.
   func clear()
 }
 
-/// An unlinked file that never takes the last of its file system.
+/// An unlinked file that always leaves some space in its file system.
 final class SpillFile: SpillStorage, @unchecked Sendable {
-  /// What stays free: so many bytes, or a twentieth of the file system where that is more.
+  /// Space that stays free: this many bytes, or 5 % of the file system if that is more.
   private static let reserve: UInt64 = 1 << 30
-  /// Slots written between two looks at the free space.
+  /// Slots written between two checks of the free space.
   private static let allowance = 16
 
   let limit: UInt64
   var name: String { file.name }
   private let file: Descriptor
-  /// Of the thread that writes.
+  /// Only for the thread that writes.
   private var allowance = 0
 
-  /// - Parameter directory: where nil, `$TMPDIR`, or else `/var/tmp`.
+  /// - Parameter directory: if nil, `$TMPDIR`, or else `/var/tmp`.
   /// - Throws: status 73 if no file can be created there.
   init(in directory: String?, limit: UInt64) throws {
     self.limit = limit
     file = try .temporary(in: directory, called: "spill file")
   }
 
-  /// Whether the file system has space to spare.
+  /// Whether the file system has enough free space.
   func hasSpace() throws(Failure) -> Bool {
     guard let space = try file.fileSystemSpace() else { return true }
     let size = UInt64(Self.allowance * VMAFormat.clusterSize)
@@ -69,12 +70,12 @@ final class SpillFile: SpillStorage, @unchecked Sendable {
 
   func free(slot: Int) {
     let start = UInt64(slot * VMAFormat.clusterSize)
-    // Where the file system cannot, the slot is used again all the same.
+    // If the file system cannot free it, the slot is reused all the same.
     _ = file.punchHole(start..<start + UInt64(VMAFormat.clusterSize))
   }
 
   func clear() {
-    // Its space comes back at the latest when the process ends.
+    // The space is freed when the process ends, at the latest.
     try? file.truncate(to: 0)
   }
 }

@@ -71,7 +71,7 @@ struct VMATap: Filter {
 
   @OptionGroup var common: CommonOptions
 
-  /// The first process becomes the guard of another one, which does all the rest.
+  /// The first process becomes the guard of another one, which does all the work.
   func prepare() throws {
     if !list && !worker { try Guard.run() }
   }
@@ -97,7 +97,7 @@ struct VMATap: Filter {
         .usage, "at most \(StreamFormat.maximumConfigCount) configuration files are allowed")
     }
 
-    // Before QEMU is told anything.
+    // Before QEMU receives any command.
     let spill =
       list || limit.bytes == 0 ? nil : try SpillFile(in: tmpdir ?? fleece, limit: limit.bytes)
     if let spill, try !spill.hasSpace() {
@@ -161,7 +161,7 @@ struct VMATap: Filter {
     return discovery.disks.map(\.device).filter { $0.utf8.allSatisfy(isPlain) }
   }
 
-  /// One line each, fields apart by tabs.
+  /// One line each, with fields separated by tabs.
   private func write(list disks: [Disk]) throws {
     let text = disks.map { disk in
       let fields = [

@@ -11,7 +11,7 @@ import VMA
 
 extension TarFormat: ExpressibleByArgument {}
 
-/// What the members of the tar are, and what they are called.
+/// The members of the tar, and their names.
 enum Layout: String, CaseIterable, ExpressibleByArgument {
   case plain, pve
 }
@@ -84,7 +84,7 @@ struct VMAToTar: Filter {
       reader.header, drives: drive, layout: layout, prefix: prefix, archive: input.name)
     try checkFits(members, reader.header)
 
-    // A seekable archive is looked through before anything is written.
+    // All headers of a seekable archive are checked before anything is written.
     let devices = members.disks.map(\.device)
     var index: ArchiveIndex?
     if let file = input.file {
@@ -122,8 +122,8 @@ struct VMAToTar: Filter {
 
   private var tarFormat: TarFormat { format ?? (layout == .pve ? .gnutar : .pax) }
 
-  /// Whether a member gets holes. In names that are not text, libarchive counts the bytes wrongly
-  /// and cuts the name of a sparse member.
+  /// Whether a member is sparse. If a name is not valid text, libarchive counts its bytes
+  /// incorrectly and truncates the name of a sparse member.
   private func isSparse(_ name: [UInt8]) -> Bool {
     tarFormat == .pax && layout == .plain && !noSparse
       && (name.count <= 90 || String(validating: name, as: UTF8.self) != nil)
@@ -142,14 +142,14 @@ struct VMAToTar: Filter {
     if let prefix, prefix.isEmpty { throw Failure(.usage, "--prefix is empty") }
   }
 
-  /// Bytes that the tar is sure to have.
+  /// The minimum size of the tar in bytes.
   private func leastSize(of members: TarMembers) -> UInt64 {
     members.disks.reduce(0) { sum, disk in
       disk.device.isVMState || isSparse(disk.name) ? sum : sum + 512 + disk.device.size
     }
   }
 
-  /// Checks that the format can hold all of it, before anything is written.
+  /// Checks that the format supports all members, before anything is written.
   private func checkFits(_ members: TarMembers, _ header: ArchiveHeader) throws {
     func refuse(_ what: String) -> Failure {
       Failure(.usage, "\(what) does not fit in \(tarFormat.rawValue) (use --format pax or gnutar)")
@@ -166,7 +166,7 @@ struct VMAToTar: Filter {
       }
     }
     if tarFormat == .pax {
-      // Names in pax are text, and readers write the same text in one way only.
+      // Names in pax are text, and readers normalize it.
       var names: [String: [UInt8]] = [:]
       for name in members.configs.map(\.name) + members.disks.map(\.name) {
         guard let text = String(validating: name, as: UTF8.self),
@@ -183,8 +183,8 @@ struct VMAToTar: Filter {
     }
   }
 
-  /// Members of an archive that comes through a pipe: a plain one is streamed as its data comes, a
-  /// sparse one needs its map, and vmstate its length, before the first byte.
+  /// The members of an archive from a pipe: a plain one is streamed as its data arrives; a sparse
+  /// one needs its map, and vmstate its length, before the first byte.
   private func stream(
     _ disks: [TarMembers.Disk], _ input: Input, _ reader: ArchiveReader, to tar: TarWriter
   ) throws {

@@ -9,23 +9,23 @@ import NBD
 import System
 import VMA
 
-/// Writes the members of an archive where they belong, each piece of a disk straight to its place.
+/// Restores the members of an archive, each piece of a disk directly to its destination.
 final class Restore {
   let options: VMAUnpack
   let input: Input
   let reader: ArchiveReader
   let devices: [ArchiveHeader.Device]
   var targets: [UInt8: any DiskTarget] = [:]
-  /// Targets that are overwritten where they are, in the words of the user.
+  /// Targets that are overwritten in place, as the user named them.
   private(set) var inPlace: [UInt8: String] = [:]
   var files: [UInt8: PendingFile] = [:]
   private(set) var configs: [PendingFile] = []
-  /// The other names that `--salvage` may give.
+  /// The additional names that `--salvage` may use.
   private(set) var salvageNames = SalvageNames(
     taken: [], unmapped: [], mapped: [], unprovenConfigs: [])
-  /// Drives that could not be written, and why; only `--salvage` goes on without them.
+  /// Drives that could not be written, and why; only `--salvage` continues without them.
   private(set) var failures: [UInt8: Failure] = [:]
-  /// Those of them whose targets are not what they were before.
+  /// Those of them whose targets were changed.
   private(set) var changed: Set<UInt8> = []
   private var dataSize: UInt64 = 0
 
@@ -94,8 +94,8 @@ final class Restore {
     let partialNames =
       unmapped.compactMap { salvageNames.partial[$0.id] } + salvageNames.configs
 
-    // All of them first: nothing is opened while another target cannot be, and an NBD server that
-    // takes one client only would keep a second one waiting.
+    // All paths are checked first: nothing is opened if another target cannot be, and an NBD server
+    // that accepts only one client would keep a second one waiting.
     var exports: [UInt8: NBDTarget.Export] = [:]
     var places: [UInt8: InPlaceTarget.Place] = [:]
     for device in devices {
@@ -125,7 +125,7 @@ final class Restore {
       guard let name else { continue }
       let file = try directory.file(name.path, replaces: options.force)
       files[device.id] = file
-      // What a damaged header claims is no reason to give up the other disks.
+      // A claim of a damaged header must not prevent the other disks from being restored.
       let isSure = !device.isVMState && !options.salvage
       targets[device.id] = try SparseFile(file, size: isSure ? device.size : nil)
     }
@@ -170,7 +170,7 @@ final class Restore {
     }
   }
 
-  /// Does something for one drive. When salvaging, a failure gives up this drive and no other.
+  /// Does something for one drive. When salvaging, a failure stops only this drive.
   func attempt(_ device: UInt8, _ work: () throws -> Void) throws {
     do {
       try work()

@@ -8,7 +8,7 @@ import Files
 import System
 import VMA
 
-/// `--salvage`: all that can be had of a damaged archive, and the truth about the rest.
+/// `--salvage`: restores what a damaged archive still contains, and reports the rest.
 extension Restore {
   func salvage() throws {
     let salvager = try SalvageReader(reader, log: input.log)
@@ -38,7 +38,7 @@ extension Restore {
     try report(salvager, losses)
   }
 
-  /// Gives a drive its name, one that says so if not all of it is right, and its map beside it.
+  /// Gives a drive its name, one with a suffix if not all of it is proven, and writes its map.
   private func commit(_ device: ArchiveHeader.Device, _ map: LostMap, _ mapFile: PendingFile?)
     throws
   {
@@ -62,7 +62,7 @@ extension Restore {
     return "\(ArchiveHeader.list([device.name])): " + parts.joined(separator: " and ")
   }
 
-  /// Says what has happened, unless all went well.
+  /// Reports the result, unless there was no fault.
   private func report(_ salvager: SalvageReader, _ losses: [String]) throws {
     let failed = devices.compactMap { device -> (message: String, failure: Failure)? in
       guard let failure = failures[device.id] else { return nil }
