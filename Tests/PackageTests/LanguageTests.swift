@@ -37,9 +37,7 @@ struct LanguageTests {
   }
 
   // `--help` consists of such literals, too.
-  @Test(
-    .disabled("the messages are not rewritten yet"),
-    arguments: files(in: "Sources") { $0.hasSuffix(".swift") })
+  @Test(arguments: files(in: "Sources") { $0.hasSuffix(".swift") })
   func `messages and help`(path: String) throws {
     let literals = Wording.literals(in: try Repository.text(path))
     #expect(literals.flatMap { Wording.faults(in: $0, of: path) } == [])
