@@ -341,7 +341,8 @@ package final class EventQueue: @unchecked Sendable {
             isOfGuest: entry.isOfGuest, buffer: buffer)
           try spill.read(into: buffer, cluster.range, fromSlot: entry.slot)
           guard buffer.checksum(cluster.range) == entry.checksum else {
-            throw Failure(.inputOutput, "\(spill.name): the data read differs from the data written")
+            throw Failure(
+              .inputOutput, "\(spill.name): the data read differs from the data written")
           }
           spill.free(slot: entry.slot)
           return Event.data(cluster)
