@@ -234,8 +234,9 @@ package final class SalvageReader: ExtentSource {
       var isSame = true
       try ExtentHeader(slots: [slot]).forEachPiece { piece in
         let start = Int(piece.offset - offset)
+        // The blocks behind the end of the device are not restored.
+        guard isSame, start < length else { return }
         let range = start..<min(start + piece.length, length)
-        guard isSame, !range.isEmpty else { return }
         if let place = piece.position {
           isSame = buffer.isEqual(range, to: extent.buffer, at: position + place)
         } else {

@@ -15,7 +15,7 @@ struct InstallTests {
     try dir.sh(
       """
       mkdir checkout tools && cd checkout
-      cp -r '\(Repository.path)'/{Makefile,Package.swift,scripts,man,completions} .
+      cp -r '\(Repository.path)'/{Makefile,Package.swift,scripts,man,completions,examples} .
       mkdir -p Sources/VMA .build/release && touch Sources/VMA/VMA.swift
       cat >../tools/swift <<'.'
       #!/bin/sh
