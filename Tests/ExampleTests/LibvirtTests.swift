@@ -116,35 +116,6 @@ struct LibvirtTests {
     try host.expectUnharmed()
   }
 
-  @Test func `a full disk, and an archive that exists`() throws {
-    let outcome = try host.sh(
-      """
-      mkdir full; mount -t tmpfs -o size=1M none full
-      start "$domain" full/archive; finish; ls -A full
-      echo old >archive; start "$domain" archive; finish; cat archive
-      """)
-    #expect(outcome.lines == ["74", "73", "old"])
-    #expect(outcome.errors.contains("vma-pack: full/archive: No space left on device"))
-    try host.expectUnharmed()
-  }
-
-  @Test func `a job of somebody else is left alone`() throws {
-    let outcome = try host.sh(
-      """
-      echo '<domainbackup mode="push"><disks><disk name="vdb" type="file">
-        <target file="'$PWD'/vm/pushed"/></disk></disks></domainbackup>' >push.xml
-      virsh qemu-monitor-command "$domain" --hmp 'stop' >/dev/null
-      virsh -q backup-begin "$domain" push.xml >/dev/null; echo $?
-      start --freeze "$domain" archive; finish
-      virsh domjobinfo "$domain" | grep -c Backup
-      virsh -q domjobabort "$domain"; rm -f vm/pushed
-      virsh qemu-monitor-command "$domain" --hmp 'cont' >/dev/null
-      """)
-    #expect(outcome.text == "0\n66\n1\n", "\(outcome)")
-    #expect(outcome.errors.contains("busy with another job"))
-    try host.expectUnharmed()
-  }
-
   @Test(
     "what is not there",
     arguments: [

@@ -477,8 +477,10 @@ def try_archive(runner, rng):
     status, _ = run("vma-unpack", "--salvage", "-C", "out", "--lost", "maps", name)
     runner.expect(status in (0, 65), "--salvage: 0 or 65")
     if status == 0:
-        runner.expect(files is not None, "--salvage: passes what is not right")
-        for file, content in files.items():
+        # A vmstate in the wrong order is salvaged completely: each cluster has its number.
+        is_unordered = archive is not None and "order" in str(archive.fault)
+        runner.expect(files is not None or is_unordered, "--salvage: passes what is not right")
+        for file, content in (files or {}).items():
             with open(os.path.join(os.fsencode(out), file), "rb") as opened:
                 runner.expect(opened.read() == content(), f"salvaged content of {file}")
     if is_proven and files is not None:
