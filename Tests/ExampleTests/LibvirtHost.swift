@@ -174,6 +174,15 @@ final class Host: @unchecked Sendable {
     try sh("[ \"$(virsh -q domstate \"$domain\")\" = running ] || virsh -q start \"$domain\"")
       .succeeds()
     try waitForRecords(10)
+    // The guest's agent opens its port a moment later.
+    try sh(
+      """
+      for _ in {1..300}; do
+        ! virsh -q dumpxml "$domain" | grep -q "guest_agent.0' state='connected'" || break
+        sleep 0.1
+      done
+      """
+    ).succeeds()
   }
 
   /// The domain runs and writes, with neither a job nor anything that a backup needs.
