@@ -25,14 +25,11 @@ package struct DataRun: Hashable, Comparable, Sendable {
   ) rethrows {
     let start = UInt64(cluster) * UInt64(VMAFormat.clusterSize)
     if mask == .max { return try body(start, 0, length) }
-    var (rest, position) = (mask, 0)
-    while rest != 0 {
-      let first = rest.trailingZeroBitCount
-      let count = (~(rest >> UInt16(first))).trailingZeroBitCount
-      try body(
-        start + UInt64(first * VMAFormat.blockSize), position, count * VMAFormat.blockSize)
-      position += count * VMAFormat.blockSize
-      rest &= .max << UInt16(first + count)
+    var position = 0
+    try mask.forEachRun { run in
+      let length = run.count * VMAFormat.blockSize
+      try body(start + UInt64(run.lowerBound * VMAFormat.blockSize), position, length)
+      position += length
     }
   }
 

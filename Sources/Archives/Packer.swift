@@ -27,7 +27,7 @@ package struct Packer: Sendable {
 
   private func pack(_ disk: DiskSource, id: UInt8) throws {
     let clusterSize = UInt64(VMAFormat.clusterSize)
-    let clusterCount = (disk.size + clusterSize - 1) / clusterSize
+    let clusterCount = disk.size.dividedRoundingUp(by: clusterSize)
     var cluster: UInt64 = 0
     var data = try disk.data(from: 0)
     while cluster < clusterCount {
@@ -43,7 +43,7 @@ package struct Packer: Sendable {
         count = min(room, dataStart - cluster)
         try queue.add(zeros: cluster..<cluster + count, device: id)
       } else {
-        let dataEnd = ((data?.upperBound ?? 0) + clusterSize - 1) / clusterSize
+        let dataEnd = (data?.upperBound ?? 0).dividedRoundingUp(by: clusterSize)
         count = min(room, dataEnd - cluster, UInt64(Self.readSize / VMAFormat.clusterSize))
         try disk.read(into: extent.buffer, extent.place(for: Int(count)), at: offset)
         try queue.add(cluster..<cluster + count, device: id)

@@ -72,8 +72,7 @@ struct DataMap {
     guard !range.isEmpty else { return }
     let clusterSize = UInt64(VMAFormat.clusterSize)
     let lower = range.lowerBound / clusterSize * clusterSize
-    let upper = min(
-      (range.upperBound + clusterSize - 1) / clusterSize * clusterSize, connection.size)
+    let upper = min(range.upperBound.roundedUp(toMultipleOf: clusterSize), connection.size)
     if let last = known.last, last.upperBound >= lower {
       known[known.count - 1] = last.lowerBound..<max(last.upperBound, upper)
     } else {

@@ -71,18 +71,14 @@ public struct ArchiveBuilder: Sendable {
     let slot = ExtentHeader.Slot(device: device, cluster: number, mask: mask)
     try census.record(slot, of: nil)
     slots.append(slot)
-    var rest = mask
-    while rest != 0 {
-      let first = rest.trailingZeroBitCount
-      let count = (~(rest >> UInt16(first))).trailingZeroBitCount
-      let start = position + first * VMAFormat.blockSize
-      let end = start + count * VMAFormat.blockSize
+    mask.forEachRun { run in
+      let start = position + run.lowerBound * VMAFormat.blockSize
+      let end = position + run.upperBound * VMAFormat.blockSize
       if let last = blocks.last, last.upperBound == start {
         blocks[blocks.count - 1] = last.lowerBound..<end
       } else {
         blocks.append(start..<end)
       }
-      rest &= .max << UInt16(first + count)
     }
   }
 

@@ -193,7 +193,7 @@ final class CopyBeforeWrite {
 
   private static func clusters(_ range: Range<UInt64>) -> Range<UInt64> {
     let size = UInt64(VMAFormat.clusterSize)
-    return range.lowerBound / size..<(range.upperBound + size - 1) / size
+    return range.lowerBound / size..<range.upperBound.dividedRoundingUp(by: size)
   }
 
   /// Copies an entire range from the disk to the archive.
@@ -399,16 +399,14 @@ final class CopyBeforeWrite {
     buffer.fillWithZeros(place)
     let start = cluster * UInt64(VMAFormat.clusterSize)
     let inDisk = Int(min(UInt64(VMAFormat.clusterSize), disk.size - start))
-    var untold = PartialClusters.sectors(0..<inDisk)
-    untold &= ~(try partial.map(device: disk.id, cluster: cluster))
-    while untold != 0 {
-      let first = untold.trailingZeroBitCount
-      let count = (~(untold >> PartialClusters.SectorMap(first))).trailingZeroBitCount
-      let bytes = first * StreamFormat.sectorSize..<(first + count) * StreamFormat.sectorSize
+    let untold =
+      PartialClusters.sectors(0..<inDisk)
+      & ~(try partial.map(device: disk.id, cluster: cluster))
+    try untold.forEachRun { sectors in
+      let first = sectors.lowerBound * StreamFormat.sectorSize
+      let end = sectors.upperBound * StreamFormat.sectorSize
       try source.read(
-        into: buffer, place.lowerBound + bytes.lowerBound..<place.lowerBound + bytes.upperBound,
-        at: start + UInt64(bytes.lowerBound))
-      untold &= ~PartialClusters.sectors(bytes)
+        into: buffer, place.lowerBound + first..<place.lowerBound + end, at: start + UInt64(first))
     }
   }
 

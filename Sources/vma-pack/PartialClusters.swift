@@ -68,21 +68,15 @@ final class PartialClusters {
     let key = Key(device: device, cluster: cluster)
     var entry = try hold(key)
     let new = Self.sectors(range) & ~entry.map
-    var sector = range.lowerBound / 512
-    while sector < range.upperBound / 512 {
-      guard new >> SectorMap(sector) & 1 == 1 else {
-        sector += 1
-        continue
-      }
-      let run = min((~(new >> SectorMap(sector))).trailingZeroBitCount, 128 - sector)
-      let target = entry.place + sector * 512
+    new.forEachRun { sectors in
+      let (place, length) = (sectors.lowerBound * 512, sectors.count * 512)
+      let target = entry.place + place
       if let (buffer, start) = source {
-        let first = start + sector * 512 - range.lowerBound
-        memory.copy(from: buffer, first..<first + run * 512, to: target)
+        let first = start + place - range.lowerBound
+        memory.copy(from: buffer, first..<first + length, to: target)
       } else {
-        memory.fillWithZeros(target..<target + run * 512)
+        memory.fillWithZeros(target..<target + length)
       }
-      sector += run
     }
     entry.map |= new
     held[key] = entry

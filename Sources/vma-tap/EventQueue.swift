@@ -192,7 +192,7 @@ package final class EventQueue: @unchecked Sendable {
   /// Appends a range of zeros, in whole clusters.
   func appendZeros(device: UInt8, offset: UInt64, length: UInt64, isOfGuest: Bool) {
     let size = UInt64(VMAFormat.clusterSize)
-    let range = Int(offset / size)..<Int((offset + length + size - 1) / size)
+    let range = Int(offset / size)..<Int((offset + length).dividedRoundingUp(by: size))
     monitor.withLock {
       guard !isDiscarding else { return }
       let index = (Int(device) - 1) * 2 + (isOfGuest ? 1 : 0)

@@ -50,7 +50,8 @@ package final class Target: Sendable {
     clusterCount = Int(device.size.dividedRoundingUp(by: UInt64(VMAFormat.clusterSize)))
     seen = Mutex(
       Seen(
-        words: [UInt64](repeating: 0, count: (clusterCount + 63) / 64), missing: clusterCount))
+        words: [UInt64](repeating: 0, count: clusterCount.dividedRoundingUp(by: 64)),
+        missing: clusterCount))
   }
 
   /// Clusters that have not arrived yet.
@@ -87,12 +88,6 @@ package final class Target: Sendable {
       }
       return missing > Self.reach
     }
-  }
-}
-
-extension UInt64 {
-  fileprivate func dividedRoundingUp(by divisor: UInt64) -> UInt64 {
-    self / divisor + (isMultiple(of: divisor) ? 0 : 1)
   }
 }
 
