@@ -39,11 +39,6 @@ package struct OutputName: Hashable, Sendable {
     OutputName(bytes + Array(suffix.utf8), member: member)
   }
 
-  /// The name with another ending of four characters, `disk-x.map` for `disk-x.raw`.
-  package func replacingExtension(with suffix: String) -> OutputName {
-    OutputName(bytes.dropLast(4) + Array(suffix.utf8), member: member)
-  }
-
   package var path: FilePath { FilePath(bytes: bytes) }
 
   package var text: String { String(decoding: bytes, as: UTF8.self) }

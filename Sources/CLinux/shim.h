@@ -122,9 +122,6 @@ static inline const void *linux_memmem(const void *bytes, size_t count, const vo
   return memmem(bytes, count, needle, needle_count);
 }
 
-// Both ends close on exec; Linux 2.6.27, behind _GNU_SOURCE.
-static inline int linux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
-
 // The global is in two modules at once.
 static inline char **linux_environment(void) { return environ; }
 

@@ -22,10 +22,6 @@ package enum StreamFormat {
   package static let nameSizes = 1...65534
   /// The largest device, in bytes: an archive can hold no larger one.
   package static let maximumDeviceSize: UInt64 = 1 << 48
-  /// Bytes of an answer or a completion message.
-  package static let answerSize = 8
-  /// The records that a producer may have unanswered.
-  package static let maximumUnanswered = 256
   /// What stands in the second half of a completion message.
   package static let completionMark: UInt32 = .max
 

@@ -26,7 +26,7 @@ public struct ExtentHeader: Hashable, Sendable {
   }
 
   /// - Parameter slots: at most 59, of devices that can be.
-  package init(checked slots: [Slot], number: Int = 0, byte: UInt64 = 0) {
+  init(checked slots: [Slot], number: Int = 0, byte: UInt64 = 0) {
     self.slots = slots
     self.number = number
     self.byte = byte
