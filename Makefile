@@ -28,7 +28,9 @@ PACKAGES = .build/packages
 SHELL_SCRIPTS = .ci/run scripts/install-packages scripts/demo scripts/make-guest \
 	scripts/guest-init scripts/get-qemu scripts/fuzz scripts/install scripts/version scripts/check-versions \
 	packaging/source-archive packaging/program-archive packaging/debian-package packaging/test \
-	packaging/test-debian packaging/debian/tests/main-job
+	packaging/test-debian packaging/debian/tests/main-job \
+	Tests/ExampleTests/Programs/libvirt-host Tests/ExampleTests/Programs/virsh \
+	Tests/ExampleTests/Programs/vma-pack
 
 .PHONY: all help build demo check check-all check-packages test fuzz bench install uninstall \
 	docs completions format lint dist deb release clean

@@ -43,7 +43,7 @@ struct LanguageTests {
     #expect(literals.flatMap { Wording.faults(in: $0, of: path) } == [])
   }
 
-  @Test(.disabled("the help is not rewritten yet"), arguments: files(in: "completions"))
+  @Test(arguments: files(in: "completions"))
   func `completions`(path: String) throws {
     #expect(Wording.faults(in: try Repository.text(path), of: path) == [])
   }

@@ -71,7 +71,11 @@ enum Wording {
     let reason: String
   }
 
-  static let exceptions: [Exception] = []
+  static let exceptions = ["vma-pack", "vma-unpack", "vma-cat", "vma-to-tar", "vma-tap"].map {
+    Exception(
+      file: "completions/\($0).bash", text: "by itself -- is",
+      reason: "a comment that the argument parser writes")
+  }
 
   private static let expression: NSRegularExpression = {
     let alternatives = phrases.map { "(?:\($0.pattern))" }.joined(separator: "|")
