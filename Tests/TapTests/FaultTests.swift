@@ -134,7 +134,7 @@ struct FaultTests {
       of: "vma-tap --qmp", with: "env --default-signal=INT vma-tap --qmp")
     try expect(
       "\(script)\nkill -\(number) $tap; wait $tap; echo $?; wait $reader", status: 128 + number)
-    let stream = try machine.sh("tail -c 18 events").output
+    let stream = try machine.sh("tail -c 32 events").output
     #expect(stream.hasSuffix("terminated by signal \(number)"))
   }
 
