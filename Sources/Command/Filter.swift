@@ -52,6 +52,7 @@ extension Filter {
     }
 
     Console.start(tool: configuration.commandName ?? "", isQuiet: command.common.quiet)
+    Cleanup.reportLeftovers(Console.warn)
     do {
       try command.prepare()
       try Signals.start(

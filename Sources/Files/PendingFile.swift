@@ -145,12 +145,20 @@ package final class PendingFile: Sendable {
       var done: [Publication] = []
       do {
         for (index, file) in files.enumerated() {
+          let others = done.map(\.identity)
           done.append(
-            try file.publish(keepingOld: index + 1 < files.count, after: done.map(\.identity)))
+            try file.publish(
+              after: others, keepingOld: files.count > 1, isLast: index + 1 == files.count))
         }
         for file in files { try file.directory.syncNames(with: file.descriptor) }
       } catch {
-        for publication in done.reversed() { publication.undo() }
+        for publication in done.reversed() { publication.undo?() }
+        if done.contains(where: { $0.undo == nil }), let failure = error as? Failure {
+          throw Failure(
+            failure.status,
+            "\(failure.message); the new file is complete and in place, but may not survive a crash"
+          )
+        }
         throw error
       }
       for publication in done { publication.confirm() }
@@ -161,16 +169,21 @@ package final class PendingFile: Sendable {
   private struct Publication {
     /// Identifies the file that has the name now.
     var identity: [UInt64]
-    var undo: () -> Void = {}
+    /// Nil where the last or only file has replaced another that was not kept: keeping it could leave
+    /// it behind under a hidden name if the process is killed.
+    var undo: (() -> Void)?
     var confirm: () -> Void = {}
   }
 
   /// Gives the file its name.
   ///
   /// - Parameters:
-  ///   - keepingOld: whether this may have to be undone.
   ///   - others: files that already have their names.
-  private func publish(keepingOld: Bool, after others: [[UInt64]]) throws -> Publication {
+  ///   - keepingOld: whether this may have to be undone.
+  ///   - isLast: whether no other file gets its name after this one.
+  private func publish(
+    after others: [[UInt64]], keepingOld: Bool, isLast: Bool
+  ) throws -> Publication {
     let (directory, name) = (directory, name)
     var publication = Publication(identity: try descriptor.status().identity)
     do {
@@ -206,14 +219,19 @@ package final class PendingFile: Sendable {
               throw error
             }
           } catch let error as Errno where error != .isDirectory {
-            // A file system without hard links. The name is briefly free.
+            // A file system without hard links.
+            guard !isLast else {
+              try replace()
+              return publication
+            }
+            // The name is briefly free.
             try moveAside(to: old)
             do { try publishNew() } catch {
-              try? directory.renameNew(old, to: name)
+              restore(old, with: directory.renameNew)
               throw error
             }
           }
-          publication.undo = { try? directory.rename(old, to: name) }
+          publication.undo = { self.restore(old, with: directory.rename) }
           publication.confirm = { directory.unlink(old) }
           return publication
         } catch Errno.fileExists, Errno.noSuchFileOrDirectory {
@@ -223,6 +241,16 @@ package final class PendingFile: Sendable {
       throw Errno.resourceBusy
     } catch let error as Errno {
       throw Failure(.cannotCreate, displayName, error)
+    }
+  }
+
+  /// Gives the name back to the file that had it.
+  private func restore(_ old: FilePath, with rename: (FilePath, FilePath) throws(Errno) -> Void) {
+    do {
+      try rename(old, name)
+    } catch {
+      Cleanup.leaves(
+        "\(displayName): the old file is now \(directory.path(of: old)): cannot rename: \(error)")
     }
   }
 

@@ -32,7 +32,8 @@ package final class PrivateDirectory: Sendable {
       let name = try parent.makePrivateDirectory(prefix: prefix)
       let directory: Descriptor
       do {
-        directory = try Descriptor.open(name, [.directory, .notFollowing], in: parent)
+        directory = try Descriptor.open(
+          name, [.directory, .notFollowing], in: parent, name: parent.path(of: name).string)
       } catch {
         parent.removeDirectory(name)
         throw error
@@ -84,7 +85,8 @@ package final class PrivateDirectory: Sendable {
     do throws(Errno) {
       let parent = try Descriptor.directory(at: path.removingLastComponent())
       let name = FilePath(path.lastComponent?.string ?? "")
-      let directory = try Descriptor.open(name, [.directory, .notFollowing], in: parent)
+      let directory = try Descriptor.open(
+        name, [.directory, .notFollowing], in: parent, name: path.string)
       let place = Place(
         parent: parent, name: name, directory: directory,
         files: [FilePath(socket.lastComponent?.string ?? "")])
@@ -122,7 +124,7 @@ package final class PrivateDirectory: Sendable {
       name.string.hasPrefix(prefix), name.string.utf8.count == prefix.utf8.count + 6,
       let parent = try? Descriptor.directory(at: path.removingLastComponent()),
       let directory = try? Descriptor.open(
-        FilePath(name.string), [.directory, .notFollowing], in: parent),
+        FilePath(name.string), [.directory, .notFollowing], in: parent, name: path.string),
       let status = try? Descriptor.status(
         of: FilePath(file.string), in: directory, following: false), status.kind == .socket
     else { return }

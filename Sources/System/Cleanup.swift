@@ -12,8 +12,18 @@ package enum Cleanup {
   }
 
   private static let actions = Mutex(Actions())
+  private static let report = Mutex<@Sendable (String) -> Void>({ _ in })
   // Held while files get their names, so that a signal takes effect before all of that or after.
   private static let monitor = Monitor()
+
+  /// Reports files that could not be removed or restored.
+  ///
+  /// - Parameter report: gets a line that names the file.
+  package static func reportLeftovers(_ report: @escaping @Sendable (String) -> Void) {
+    self.report.withLock { $0 = report }
+  }
+
+  package static func leaves(_ leftover: String) { report.withLock(\.self)(leftover) }
 
   /// - Returns: a number that `cancel` accepts.
   package static func add(_ action: @escaping @Sendable () -> Void) -> Int {

@@ -65,8 +65,21 @@ extension Descriptor {
     }.get()
   }
 
-  package func unlink(_ path: FilePath) {
-    _ = try? unsafe SystemCall.unlinkat.retry(path) { unsafe unlinkat(raw, $0, 0) }
+  /// Removes a name in this directory; one that stays is reported.
+  package func unlink(_ path: FilePath) { remove(path, flags: 0) }
+
+  private func remove(_ path: FilePath, flags: Int32) {
+    do {
+      try unsafe SystemCall.unlinkat.retry(path) { unsafe unlinkat(raw, $0, flags) }
+    } catch {
+      guard error != .noSuchFileOrDirectory else { return }
+      Cleanup.leaves("\(self.path(of: path)): cannot be removed: \(error)")
+    }
+  }
+
+  /// The path of a name in this directory, for messages.
+  package func path(of name: FilePath) -> FilePath {
+    self.name == "." ? name : FilePath(self.name).appending(name.components)
   }
 
   /// The number of the inherited descriptor that a path such as `/dev/fd/3` or `/dev/stdout` means;
@@ -106,13 +119,17 @@ extension Descriptor {
     }
   }
 
-  /// Removes an empty directory in this one.
-  package func removeDirectory(_ path: FilePath) {
-    _ = try? unsafe SystemCall.unlinkat.retry(path) { unsafe unlinkat(raw, $0, AT_REMOVEDIR) }
-  }
+  /// Removes an empty directory in this one; one that stays is reported.
+  package func removeDirectory(_ path: FilePath) { remove(path, flags: AT_REMOVEDIR) }
 
+  /// Removes a directory, but only if it is empty.
   package static func removeDirectory(_ path: FilePath) {
-    _ = try? unsafe SystemCall.rmdir.retry(path) { unsafe rmdir($0) }
+    do {
+      try unsafe SystemCall.rmdir.retry(path) { unsafe rmdir($0) }
+    } catch {
+      guard ![.directoryNotEmpty, .noSuchFileOrDirectory].contains(error) else { return }
+      Cleanup.leaves("\(path): cannot be removed: \(error)")
+    }
   }
 
   /// Creates a directory in this one that only its owner can enter.

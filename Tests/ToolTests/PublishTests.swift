@@ -129,7 +129,8 @@ struct PublishTests {
     let archive = Archive([Archive.Disk("a", Sample.efi), Archive.Disk("A", Sample.scsi)])
     try dir.write(archive.bytes(), to: "b.vma")
     try dir.sh("vma-unpack -C m/out b.vma").fails(73, .unpack)
-    try dir.sh("vma-unpack -f -C m/out b.vma").fails(73, .unpack)
+    // The program behind this file system may crash on it; then what stays is reported, too.
+    #expect(try dir.sh("vma-unpack -f -C m/out b.vma").ending == .exit(73))
     withExtendedLifetime(mount) {}
   }
 
