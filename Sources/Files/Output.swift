@@ -8,17 +8,37 @@ package struct Output: Sendable {
   package let descriptor: Descriptor
   private let pending: PendingFile?
   private let isDirect: Bool
+  /// Prevents that an inherited block device is mounted during the run.
+  private var reservation: Descriptor?
+
+  private init(
+    _ descriptor: Descriptor, pending: PendingFile? = nil, isDirect: Bool = false,
+    reservation: Descriptor? = nil
+  ) {
+    self.descriptor = descriptor
+    self.pending = pending
+    self.isDirect = isDirect
+    self.reservation = reservation
+  }
 
   /// Standard output, unless it is a terminal.
   ///
-  /// - Throws: status 64 on a terminal, 73 if it accepts no writes.
-  package static func standard() throws -> Output {
+  /// - Parameter replaces: whether to allow a device in use; nil if the tool has no option for that.
+  /// - Throws: status 64 on a terminal, 73 if it accepts no writes or is a device in use.
+  package static func standard(replaces: Bool? = nil) throws -> Output {
     guard !Descriptor.standardOutput.isTerminal else {
       throw Failure(.usage, "standard output is a terminal (redirect it)")
     }
     try Descriptor.standardOutput.requireWritable()
     Descriptor.standardOutput.widenPipe()
-    return Output(descriptor: .standardOutput, pending: nil, isDirect: false)
+    do {
+      return Output(
+        .standardOutput,
+        reservation: replaces == true ? nil : try Descriptor.standardOutput.reserveDevice())
+    } catch Errno.resourceBusy {
+      let advice = replaces == nil ? "write to it through a pipe to 'dd'" : "use -f -o /dev/stdout"
+      throw Failure(.cannotCreate, "standard output is a device in use (\(advice) if you are sure)")
+    }
   }
 
   /// A file that appears under its name once it is complete and synced; a FIFO or device is written
@@ -26,7 +46,9 @@ package struct Output: Sendable {
   private static func file(_ path: String, replaces: Bool) throws -> Output {
     let file = FilePath(path)
     do {
-      if let number = Descriptor.number(at: file) { return try inherited(number, name: path) }
+      if let number = Descriptor.number(at: file) {
+        return try inherited(number, name: path, replaces: replaces)
+      }
       let there = try Descriptor.status(of: file)
       let kind = there?.kind
       switch kind {
@@ -36,7 +58,7 @@ package struct Output: Sendable {
         let descriptor = try Descriptor.open(file, isExclusive ? [.write, .exclusive] : .write)
         if descriptor.isTerminal { throw Failure(.usage, "\(path): is a terminal") }
         try descriptor.requireWritable()
-        return Output(descriptor: descriptor, pending: nil, isDirect: true)
+        return Output(descriptor, isDirect: true)
       default: break
       }
       guard let name = file.lastComponent, name.kind == .regular, !path.hasSuffix("/") else {
@@ -46,7 +68,7 @@ package struct Output: Sendable {
       let directory = try Descriptor.directory(at: folder)
       let pending = try PendingFile(
         FilePath(name.string), in: directory, displayName: path, replaces: replaces)
-      return Output(descriptor: pending.descriptor, pending: pending, isDirect: false)
+      return Output(pending.descriptor, pending: pending)
     } catch Errno.resourceBusy {
       throw Failure(.cannotCreate, "\(path): is in use (use -f to write to it anyway)")
     } catch let error as Errno {
@@ -55,8 +77,8 @@ package struct Output: Sendable {
   }
 
   /// An inherited descriptor, written from its current position on, like standard output.
-  private static func inherited(_ number: Int32, name: String) throws -> Output {
-    if number == Descriptor.standardOutput.raw { return try standard() }
+  private static func inherited(_ number: Int32, name: String, replaces: Bool) throws -> Output {
+    if number == Descriptor.standardOutput.raw { return try standard(replaces: replaces) }
     let descriptor = Descriptor(raw: number, name: name, isOwned: false)
     guard Descriptor.isInherited(number), descriptor.isWritable else {
       throw Errno.badFileDescriptor
@@ -68,7 +90,8 @@ package struct Output: Sendable {
     try descriptor.claimAsOutput()
     try descriptor.requireWritable()
     descriptor.widenPipe()
-    return Output(descriptor: descriptor, pending: nil, isDirect: true)
+    return Output(
+      descriptor, isDirect: true, reservation: replaces ? nil : try descriptor.reserveDevice())
   }
 
   /// The output of `-o`, or standard output if that is nil or `-`.
@@ -78,7 +101,11 @@ package struct Output: Sendable {
   ///   - atLeast: bytes that will certainly be written.
   package static func open(_ path: String?, replaces: Bool, atLeast: UInt64 = 0) throws -> Output {
     let output =
-      if let path, path != "-" { try file(path, replaces: replaces) } else { try standard() }
+      if let path, path != "-" {
+        try file(path, replaces: replaces)
+      } else {
+        try standard(replaces: replaces)
+      }
     try output.descriptor.requireRoom(for: atLeast)
     return output
   }

@@ -57,6 +57,21 @@ extension Descriptor {
     }
   }
 
+  /// Opens a block device that was opened by another process once more, so that nobody mounts it.
+  ///
+  /// - Returns: nil for other files, and where the device cannot be opened again.
+  /// - Throws: EBUSY if it is mounted or otherwise in use.
+  package func reserveDevice() throws -> Descriptor? {
+    guard try status().kind == .blockDevice else { return nil }
+    do throws(Errno) {
+      return try .open(FilePath("/proc/self/fd/\(raw)"), [.write, .exclusive], name: name)
+    } catch {
+      guard error != .resourceBusy else { throw error }
+      // This process may lack the permission that the shell had when it opened the device.
+      return nil
+    }
+  }
+
   /// Checks that `count` bytes fit after the position, as far as that can be known.
   ///
   /// - Throws: status 73.

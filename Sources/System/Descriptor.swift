@@ -69,9 +69,17 @@ package import SystemPackage
       switch errno {
       case EINTR: continue
       case EAGAIN: _ = wait(for: isReading ? POLLIN : POLLOUT, milliseconds: nil)
-      case let code: throw Failure(.inputOutput, name, Errno(rawValue: code))
+      case let code: throw failure(Errno(rawValue: code))
       }
     }
+  }
+
+  /// A device has no more space than its size, which the user may not know.
+  private func failure(_ error: Errno) -> Failure {
+    guard error == .noSpace, let status = try? status(), status.kind == .blockDevice,
+      let size = try? size()
+    else { return Failure(.inputOutput, name, error) }
+    return Failure(.inputOutput, "\(name): \(error): the device has \(size) bytes")
   }
 
   // MARK: Opening

@@ -18,13 +18,13 @@ final class Guard {
   /// The prefix of the name of the folder with the socket.
   static let directoryPrefix = "vma-tap-"
 
-  /// Seconds for QEMU to reconnect. It does so if a request waits for an answer. A canceled job
-  /// ends such a request with an error, until the request has been sent on the new connection.
-  private static let reconnectTime = 1.0
+  /// Seconds for QEMU to reconnect all disks. It reconnects a disk if a request waits for an answer. A
+  /// canceled job ends such a request with an error, until the request has been sent on the new
+  /// connection. A disk without a request is not reconnected: then all of this time passes, in which
+  /// the guest's writes are acknowledged.
+  private static let reconnectTime = 5.0
   /// Seconds for the first request on a connection.
   private static let requestTime = 0.5
-  /// Seconds after which the backup is canceled even if clients keep connecting without a request.
-  private static let longestReconnectTime = 5.0
   /// Seconds without any sign of QEMU until it is considered to have exited.
   private static let absence = 60.0
   /// Descriptors beside those of QEMU's connections: the monitor's, and a few for strangers.
@@ -179,9 +179,7 @@ final class Guard {
           "the worker process \(how); waiting for QEMU's monitor to cancel the backup; "
             + "QEMU's writes are acknowledged meanwhile")
       }
-      wait(
-        &connections, rescue,
-        until: rescue == nil ? max(now + 0.05, start + Self.reconnectTime) : nil)
+      wait(&connections, rescue, until: rescue == nil ? now + 0.05 : nil)
     }
   }
 
@@ -189,11 +187,8 @@ final class Guard {
   private func canCancel(
     _ connections: [DroppingConnection], since start: Double, now: Double
   ) -> Bool {
-    if Set(connections.filter(\.hasRequest).compactMap(\.export)).count == exports.count {
-      return true
-    }
-    if now - start >= Self.longestReconnectTime { return true }
-    return now - start >= Self.reconnectTime
+    if now - start >= Self.reconnectTime { return true }
+    return Set(connections.compactMap(\.export)).count == exports.count
       && connections.allSatisfy { $0.hasRequest || now - $0.start >= Self.requestTime }
   }
 

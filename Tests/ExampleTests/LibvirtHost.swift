@@ -61,7 +61,7 @@ final class Host: @unchecked Sendable {
     try #require(isReady, "\(String(decoding: daemon.errors, as: UTF8.self))")
     let children = "/proc/\(daemon.id)/task/\(daemon.id)/children"
     let child = try String(contentsOfFile: children, encoding: .utf8).split(separator: " ")
-    enter = "nsenter --target \(try #require(child.first)) --mount --pid --wd='\(dir.path)'"
+    enter = "nsenter --target \(try #require(child.first)) --mount --pid"
     for (name, isOn) in [("web server", true), ("off", false)] {
       try dir.write(domain(name), to: "domain.xml")
       try sh("virsh -q define domain.xml").succeeds()
@@ -101,6 +101,8 @@ final class Host: @unchecked Sendable {
   func sh(_ script: String, sourceLocation: SourceLocation = #_sourceLocation) throws -> Outcome {
     try dir.write(
       """
+      # A working directory from outside would not show what is mounted here.
+      cd '\(dir.path)'
       export PATH='\(Programs.own):\(Programs.examples)':$PATH TOOLS='\(Tool.directory)'
       domain='web server'
       # Starts the example as an interactive shell would. Usage: start [VARIABLE=VALUE]... ARGUMENT...
@@ -143,7 +145,7 @@ final class Host: @unchecked Sendable {
 
       \(script)
       """, to: "script")
-    return try dir.sh("\(enter) bash script", sourceLocation: sourceLocation)
+    return try dir.sh("\(enter) bash '\(dir("script"))'", sourceLocation: sourceLocation)
   }
 
   // MARK: The guest

@@ -127,6 +127,35 @@ struct IdentityTests {
     withExtendedLifetime(mount) {}
   }
 
+  @Test("B1: a mounted device as standard output or inherited descriptor", requires(.loopDevices))
+  func mountedOutput() throws {
+    let mount = try Mount("m", make: "mkfs.ext4 -q", mount: "mount", size: 32 << 20, in: dir)
+    let device = try #require(try dir.sh("findmnt -no SOURCE m").lines.first)
+    for (command, tool) in [
+      ("vma-cat v.vma > \(device)", Tool.cat), ("vma-to-tar v.vma > \(device)", .toTar),
+      ("vma-to-tar -o /dev/fd/3 v.vma 3> \(device)", .toTar),
+      ("vma-pack d=d.img > \(device)", .pack),
+      ("vma-pack -o /dev/stdout d=d.img > \(device)", .pack),
+    ] {
+      try dir.sh(command).fails(73, tool, command)
+    }
+    try dir.sh("cp v.vma m/ && sync && vma-unpack -t m/v.vma").succeeds()
+    try dir.sh("vma-pack -fo /dev/stdout d=d.img > \(device)").succeeds()
+    try dir.sh(
+      "umount m && vma-cat v.vma > \(device) && cmp -n $(stat -c %s d.img) d.img \(device)"
+    )
+    .succeeds()
+    withExtendedLifetime(mount) {}
+  }
+
+  @Test("B7: a device that becomes full is named with its size", requires(.loopDevices))
+  func fullDevice() throws {
+    try dir.sh("head -c 4M /dev/urandom > random; truncate -s 1M small").succeeds()
+    let device = try LoopDevice("small", in: dir)
+    try dir.sh("vma-pack -z d=random > \(device.path)")
+      .fails(74, .pack, saying: "No space left on device: the device has 1048576 bytes")
+  }
+
   @Test("B1: the same file under a bind mount", requires(.bindMounts))
   func bindMount() throws {
     try dir.makeDirectory("m")

@@ -58,7 +58,7 @@ if os.path.isdir(sys.argv[1]):
         disk = disks[name] = Disk(name, len(image))
         disk.image[:], disk.seen[:] = image, b"\1" * len(disk.seen)
     ended = True
-by_guest = 0
+by_guest = {"O": 0, "Z": 0}
 with open(os.devnull if ended else sys.argv[1], "rb") as file:
     for kind, device, flags, offset, length, payload, sequence in records(file):
         if ended or abort is not None:
@@ -89,7 +89,7 @@ with open(os.devnull if ended else sys.argv[1], "rb") as file:
             if kind == "O":
                 disk.image[offset:offset + length] = payload
             disk.records[kind] += 1
-            by_guest += flags
+            by_guest[kind] += flags
         elif kind == "F" and not disks[device].finished:
             disks[device].finished = True
         elif kind == "E" and all(disk.finished for disk in disks.values()):

@@ -22,7 +22,8 @@ struct StreamReport: Decodable {
   var configs: [String: String]
   var begin: Int?
   /// Records that tell a write of the guest as their cause.
-  var byGuest: Int
+  /// Records with the flag of a guest write, by type (`O`, `Z`).
+  var byGuest: [String: Int]
   /// The instants that each disk may show.
   var numbers: [[Int]]
 }
