@@ -31,11 +31,7 @@ package final class SalvageReader: ExtentSource {
     didSet { needle = Needle(uuid) }
   }
   private var needle: Needle
-  private var window: Buffer
-  private var unread = 0..<0
-  /// The position of `unread` in the archive.
-  private var byte: UInt64
-  private var isAtEnd = false
+  private var window: Window
   private var spare: [Extent] = []
   private var number = 0
 
@@ -93,9 +89,8 @@ package final class SalvageReader: ExtentSource {
     source = reader.source
     name = reader.name
     self.log = log
-    byte = reader.parser.position
     census = try ClusterCensus(reader.header.devices, isSalvaging: true)
-    window = try Buffer(capacity: Self.windowSize)
+    window = try Window(capacity: Self.windowSize, position: reader.parser.position)
     spare = [try Extent(), try Extent()]
     if let headerFault { ownFaults.note("\(headerFault)") }
   }
@@ -112,13 +107,14 @@ package final class SalvageReader: ExtentSource {
   package func next() throws -> Extent? {
     while true {
       try fill(VMAFormat.extentHeaderSize)
-      log?.forget(before: min(byte, undecided.isEmpty ? byte : undecidedPlace))
-      guard !unread.isEmpty else {
+      log?.forget(
+        before: min(window.position, undecided.isEmpty ? window.position : undecidedPlace))
+      guard !window.isEmpty else {
         decide()
         return nil
       }
       guard let found = soundHeader(at: 0) else {
-        note("no intact extent at byte \(byte)")
+        note("no intact extent at byte \(window.position)")
         guard try search(from: 1) != nil else { continue }
         continue
       }
@@ -135,9 +131,9 @@ package final class SalvageReader: ExtentSource {
   /// - Returns: whether any part of it can be used.
   private func take(_ found: ExtentHeader, into extent: Extent) throws -> Bool {
     let headerSize = VMAFormat.extentHeaderSize
-    let start = byte
+    let start = window.position
     // The latest possible end of the data of the extent.
-    var end = min(headerSize + found.dataSize, unread.count)
+    var end = min(headerSize + found.dataSize, window.count)
     var isSuspect = false
     let gap = log?.gap(in: start..<start + UInt64(headerSize + found.dataSize))
     if let gap {
@@ -147,17 +143,17 @@ package final class SalvageReader: ExtentSource {
       end = inside
       isSuspect = true
     } else if end < headerSize + found.dataSize {
-      note("archive is truncated at byte \(start + UInt64(unread.count))")
+      note("archive is truncated at byte \(start + UInt64(window.count))")
       // The missing bytes may belong before these as well as after them.
       isSuspect = true
     }
     let isWhole = end == headerSize + found.dataSize
-    let first = unread.lowerBound + headerSize
-    extent.buffer.copy(from: window, first..<first + end - headerSize, to: 0)
-    drop(end)
+    let first = window.unread.lowerBound + headerSize
+    extent.buffer.copy(from: window.buffer, first..<first + end - headerSize, to: 0)
+    window.drop(end)
     let place = start + UInt64(end)
-    if isWhole, !unread.isEmpty, !isExtentLike(), log?.gap(in: place - 1..<place + 1) == nil {
-      note("no intact extent at byte \(byte)")
+    if isWhole, !window.isEmpty, !isExtentLike(), log?.gap(in: place - 1..<place + 1) == nil {
+      note("no intact extent at byte \(window.position)")
       // Inserted bytes look the same as bytes that were overwritten in place.
       isSuspect = true
       _ = try search(from: 0)
@@ -221,7 +217,7 @@ package final class SalvageReader: ExtentSource {
     if unproven[slot.device]?.contains(cluster) == true { return true }
     if slot.mask == 0, zeros[slot.device]?.contains(cluster) == true { return true }
     guard let device = header.devices.first(where: { $0.id == slot.device }), let readBack,
-      comparedBytes < 4 * byte + UInt64(Self.windowSize)
+      comparedBytes < 4 * window.position + UInt64(Self.windowSize)
     else { return false }
     let offset = cluster * UInt64(VMAFormat.clusterSize)
     let rest = device.isVMState ? .max : device.size - offset
@@ -270,41 +266,27 @@ package final class SalvageReader: ExtentSource {
 
   /// Loads `count` bytes into the window, if that many remain and fit.
   private func fill(_ count: Int) throws {
-    let count = min(count, window.capacity)
-    guard unread.count < count, !isAtEnd else { return }
-    window.copy(from: window, unread, to: 0)
-    unread = 0..<unread.count
-    while unread.count < count {
-      let got: Int
+    _ = try window.fill(min(count, window.capacity)) { [source] buffer, range in
       do {
-        got = try source.read(into: window, unread.upperBound..<window.capacity)
+        return try source.read(into: buffer, range)
       } catch let failure as Failure where failure.status == .inputOutput {
         // Only the data read before is available.
         note(failure.message)
-        got = 0
+        return 0
       }
-      if got == 0 {
-        isAtEnd = true
-        return
-      }
-      unread = 0..<unread.upperBound + got
     }
   }
 
-  private func drop(_ count: Int) {
-    unread = unread.lowerBound + count..<unread.upperBound
-    byte += UInt64(count)
-  }
-
   private func soundHeader(at offset: Int) -> ExtentHeader? {
-    let start = unread.lowerBound + offset
-    guard start + VMAFormat.extentHeaderSize <= unread.upperBound else { return nil }
-    return window.withBytes(start..<start + VMAFormat.extentHeaderSize) { bytes in
+    let start = window.unread.lowerBound + offset
+    guard start + VMAFormat.extentHeaderSize <= window.unread.upperBound else { return nil }
+    return window.buffer.withBytes(start..<start + VMAFormat.extentHeaderSize) { bytes in
       guard ExtentHeader.isPlausible(bytes, uuid: uuid) else { return nil }
       let uuid = uuid ?? ExtentHeader.uuid(of: bytes)
       do throws(FormatError) {
         let header = try ExtentHeader(
-          parsing: bytes, uuid: uuid, digest: MD5.self, number: number, byte: byte + UInt64(offset))
+          parsing: bytes, uuid: uuid, digest: MD5.self, number: number,
+          byte: window.position + UInt64(offset))
         self.uuid = uuid
         return header
       } catch {
@@ -315,8 +297,10 @@ package final class SalvageReader: ExtentSource {
 
   private func isExtentLike() -> Bool {
     let range =
-      unread.lowerBound..<min(unread.lowerBound + VMAFormat.extentHeaderSize, unread.upperBound)
-    return window.withBytes(range) { bytes in
+      window.unread
+      .lowerBound..<min(
+        window.unread.lowerBound + VMAFormat.extentHeaderSize, window.unread.upperBound)
+    return window.buffer.withBytes(range) { bytes in
       ExtentHeader.resembles(bytes, uuid: uuid ?? header.uuid)
     }
   }
@@ -327,12 +311,12 @@ package final class SalvageReader: ExtentSource {
     var start = range.lowerBound
     while let offset = candidate(in: start..<range.upperBound) {
       let end = offset + VMAFormat.extentHeaderSize
-      if end > unread.count { try fill(end) }
+      if end > window.count { try fill(end) }
       start = offset + 1
       // Only of the last one in 512 bytes that are full of candidates it is sure that a true one is
       // not missed. The others are checked too, but not beyond the time that reading takes.
       if candidate(in: start..<end) != nil {
-        guard contestedBytes < byte + UInt64(Self.windowSize) else { continue }
+        guard contestedBytes < window.position + UInt64(Self.windowSize) else { continue }
         contestedBytes += UInt64(VMAFormat.extentHeaderSize)
       }
       if soundHeader(at: offset) != nil { return offset }
@@ -342,11 +326,11 @@ package final class SalvageReader: ExtentSource {
 
   /// The first place in a range of the window where something looks like a header.
   private func candidate(in range: Range<Int>) -> Int? {
-    let first = unread.lowerBound + needle.position
+    let first = window.unread.lowerBound + needle.position
     let start = first + range.lowerBound
-    let end = min(first + range.upperBound + needle.bytes.count - 1, unread.upperBound)
+    let end = min(first + range.upperBound + needle.bytes.count - 1, window.unread.upperBound)
     guard start < end,
-      let place = window.firstIndex(
+      let place = window.buffer.firstIndex(
         of: needle.bytes, with: needle.other, at: needle.distance, in: start..<end)
     else { return nil }
     return place - first
@@ -360,16 +344,16 @@ package final class SalvageReader: ExtentSource {
     var offset = offset
     while true {
       try fill(offset + VMAFormat.extentHeaderSize)
-      if let found = try firstSoundHeader(in: offset..<max(offset, unread.count)) {
-        drop(found)
+      if let found = try firstSoundHeader(in: offset..<max(offset, window.count)) {
+        window.drop(found)
         return passed + UInt64(found)
       }
-      let keep = isAtEnd ? 0 : min(VMAFormat.extentHeaderSize, unread.count)
-      let count = unread.count - keep
-      drop(count)
+      let keep = window.isAtEnd ? 0 : min(VMAFormat.extentHeaderSize, window.count)
+      let count = window.count - keep
+      window.drop(count)
       passed += UInt64(count)
       offset = 0
-      if isAtEnd { return nil }
+      if window.isAtEnd { return nil }
       try fill(window.capacity)
     }
   }

@@ -11,9 +11,7 @@ final class FramedSource: ByteSource, @unchecked Sendable {
   private let source: any ByteSource
   private let name: String
   private let log: DamageLog?
-  private var input: Buffer
-  private var unread = 0..<0
-  private var isAtEnd = false
+  private var input: Window
   private var state = State.between
   /// Bytes of input that the decoder needs.
   private var wanted = 0
@@ -27,9 +25,9 @@ final class FramedSource: ByteSource, @unchecked Sendable {
     case inFrame(isFirstStep: Bool)
   }
 
-  /// What a decoder gets at once: behind a fault, the search starts where the last such piece did.
+  /// The maximum input of one decoder call. After a fault, the search starts where the last one did.
   private static let pieceSize = 1 << 18
-  /// Room behind the input, which may be read in words.
+  /// Free bytes after the input, which the decoder may read in words.
   private static let slack = 16
 
   /// - Parameters:
@@ -42,7 +40,7 @@ final class FramedSource: ByteSource, @unchecked Sendable {
     self.decoder = decoder
     self.name = name
     self.log = log
-    input = try Buffer(capacity: 1 << 20)
+    input = try Window(capacity: 1 << 20, slack: Self.slack)
   }
 
   func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int {
@@ -63,31 +61,31 @@ final class FramedSource: ByteSource, @unchecked Sendable {
   private func decode(
     into buffer: Buffer, _ range: Range<Int>, _ isFirstStep: Bool
   ) throws -> Int {
-    let piece = unread.prefix(max(Self.pieceSize, wanted))
-    let step = try decoder.decode(input, piece, into: buffer, range)
+    let piece = input.unread.prefix(max(Self.pieceSize, wanted))
+    let step = try decoder.decode(input.buffer, piece, into: buffer, range)
     log?.deliver(step.produced)
     switch step.end {
     case .sound:
-      drop(step.consumed)
+      input.drop(step.consumed)
       log?.judge(isSound: true)
       state = .between
     case .damaged(let reason, let filler):
-      drop(step.consumed)
+      input.drop(step.consumed)
       try fail(reason)
       log?.judge(isSound: false, filler: filler)
       state = .between
     case .broken(let reason):
       // Skips the start of the same frame.
-      if isFirstStep { drop(1) }
+      if isFirstStep { input.drop(1) }
       try fail(reason)
       endInGap()
       state = .searching
     case nil:
-      drop(step.consumed)
+      input.drop(step.consumed)
       wanted = step.wanted
       state = .inFrame(isFirstStep: isFirstStep && step.consumed == 0)
       let isStuck = step.consumed == 0 && step.produced == 0
-      let needed = wanted > 0 ? wanted : unread.count + 1
+      let needed = wanted > 0 ? wanted : input.count + 1
       if isStuck, try !fill(needed) { try endTruncated() }
     }
     if step.end != nil { wanted = 0 }
@@ -95,14 +93,14 @@ final class FramedSource: ByteSource, @unchecked Sendable {
   }
 
   private func beginFrame(isSearching: Bool) throws {
-    if unread.isEmpty, try !fill(1) {
+    if input.isEmpty, try !fill(1) {
       if decoder.isOpen || !hasBegun { return try endTruncated() }
       state = .ended
       return
     }
     let start: FrameStart
     do throws(FrameFault) {
-      start = try input.withBytes(unread) { (bytes) throws(FrameFault) in
+      start = try input.buffer.withBytes(input.unread) { (bytes) throws(FrameFault) in
         try decoder.begin(bytes, isSearching: isSearching)
       }
     } catch {
@@ -110,7 +108,7 @@ final class FramedSource: ByteSource, @unchecked Sendable {
     }
     switch start {
     case .frame(let header):
-      drop(header)
+      input.drop(header)
       hasBegun = true
       state = .inFrame(isFirstStep: true)
     case .passed(let count):
@@ -133,31 +131,31 @@ final class FramedSource: ByteSource, @unchecked Sendable {
       try fail(reason)
       endInGap()
     }
-    drop(min(1, unread.count))
+    input.drop(min(1, input.count))
     state = .searching
   }
 
   /// Moves to the next position that may be the start of a frame.
   private func search() throws {
     let magics = decoder.magics
-    if let place = magics.compactMap({ input.firstIndex(of: $0, in: unread) }).min() {
-      drop(place - unread.lowerBound)
+    if let place = magics.compactMap({ input.buffer.firstIndex(of: $0, in: input.unread) }).min() {
+      input.drop(place - input.unread.lowerBound)
       return try beginFrame(isSearching: true)
     }
     // The start of a magic may be there already.
     let longest = magics.map(\.count).max() ?? 1
-    drop(max(0, unread.count - longest + 1))
+    input.drop(max(0, input.count - longest + 1))
     if try !fill(longest) { state = .ended }
   }
 
   private func pass(_ count: UInt64) throws {
     if count == 0 {
       state = .between
-    } else if unread.isEmpty, try !fill(1) {
+    } else if input.isEmpty, try !fill(1) {
       try endTruncated()
     } else {
-      let part = Int(min(count, UInt64(unread.count)))
-      drop(part)
+      let part = Int(min(count, UInt64(input.count)))
+      input.drop(part)
       state = .passing(count - UInt64(part))
     }
   }
@@ -179,31 +177,8 @@ final class FramedSource: ByteSource, @unchecked Sendable {
     log.note(message)
   }
 
-  // MARK: The input
-
   /// Reads until this many bytes are available; false if the input ends before.
   private func fill(_ count: Int) throws -> Bool {
-    if count + Self.slack > input.capacity {
-      let larger = try Buffer(capacity: count + Self.slack)
-      larger.copy(from: input, unread, to: 0)
-      input = larger
-      unread = 0..<unread.count
-    }
-    while unread.count < count {
-      if isAtEnd { return false }
-      if unread.lowerBound > 0 {
-        input.copy(from: input, unread, to: 0)
-        unread = 0..<unread.count
-      }
-      let got = try source.read(
-        into: input, unread.upperBound..<input.capacity - Self.slack)
-      isAtEnd = got == 0
-      unread = 0..<unread.upperBound + got
-    }
-    return true
-  }
-
-  private func drop(_ count: Int) {
-    unread = unread.lowerBound + count..<unread.upperBound
+    try input.fill(count, from: source.read)
   }
 }

@@ -8,41 +8,45 @@ final class EventInput {
   private(set) var grammar = StreamGrammar()
   private let source: any EventBytes
   private let name: String
-  private let buffer: Buffer
-  private var unread = 0..<0
-  /// Where `unread` starts in the stream.
-  private var byte: UInt64 = 0
+  private var window: Window
+  /// Bytes that were read past the window.
+  private var passed: UInt64 = 0
+  private var position: UInt64 { window.position + passed }
   /// The number of bytes of the last payload that were not read yet.
   private(set) var payloadLeft = 0
 
   /// - Parameter name: of the stream, for messages.
   init(_ source: any EventBytes, name: String) throws {
-    buffer = try Buffer(capacity: 1 << 18)
+    window = try Window(capacity: 1 << 18)
     self.source = source
     self.name = name
   }
 
   /// Whether data can be read without waiting, or will be within the timeout.
   func isReady(within milliseconds: Int32 = 0) throws -> Bool {
-    try !unread.isEmpty || source.isReady(within: milliseconds)
+    try !window.isEmpty || source.isReady(within: milliseconds)
   }
 
   /// A failure at the last record.
   func failure(_ fault: StreamFault) -> Failure {
     Failure(
-      .badData, "\(name): record \(max(grammar.recordCount, 1) - 1) before byte \(byte): \(fault)")
+      .badData,
+      "\(name): record \(max(grammar.recordCount, 1) - 1) before byte \(position): \(fault)")
   }
 
   /// The next record. Its payload must be read before the following record; the payload of a
   /// declaration is already read.
   func next() throws -> Record {
     precondition(payloadLeft == 0)
-    try fill(StreamFormat.headerSize)
+    guard try window.fill(StreamFormat.headerSize, from: source.read) else {
+      throw failure(.torn)
+    }
     do {
-      let record = try buffer.withBytes(
-        unread.lowerBound..<unread.lowerBound + StreamFormat.headerSize
-      ) { (bytes) throws(StreamFault) in try Record(parsing: bytes) }
-      drop(StreamFormat.headerSize)
+      let start = window.unread.lowerBound
+      let record = try window.buffer.withBytes(start..<start + StreamFormat.headerSize) {
+        (bytes) throws(StreamFault) in try Record(parsing: bytes)
+      }
+      window.drop(StreamFormat.headerSize)
       try grammar.accept(record)
       payloadLeft = record.payloadSize
       if [.config, .device, .abort].contains(record.kind) {
@@ -65,16 +69,16 @@ final class EventInput {
     var done = 0
     while done < range.count {
       let place = range.lowerBound + done..<range.upperBound
-      var count = min(unread.count, place.count)
+      var count = min(window.count, place.count)
       if count > 0 {
-        let start = unread.lowerBound
-        target.copy(from: buffer, start..<start + count, to: place.lowerBound)
-        unread = start + count..<unread.upperBound
+        let start = window.unread.lowerBound
+        target.copy(from: window.buffer, start..<start + count, to: place.lowerBound)
+        window.drop(count)
       } else {
         count = try source.read(into: target, place)
         if count == 0 { throw failure(.torn) }
+        passed += UInt64(count)
       }
-      byte += UInt64(count)
       done += count
     }
     payloadLeft -= range.count
@@ -92,22 +96,6 @@ final class EventInput {
 
   /// Checks that the stream is at its end.
   func checkEnd() throws {
-    guard unread.isEmpty, try source.isAtEnd() else { throw failure(.behindEnd) }
-  }
-
-  private func fill(_ count: Int) throws {
-    guard unread.count < count else { return }
-    buffer.copy(from: buffer, unread, to: 0)
-    unread = 0..<unread.count
-    while unread.count < count {
-      let got = try source.read(into: buffer, unread.upperBound..<buffer.capacity)
-      if got == 0 { throw failure(.torn) }
-      unread = 0..<unread.upperBound + got
-    }
-  }
-
-  private func drop(_ count: Int) {
-    unread = unread.lowerBound + count..<unread.upperBound
-    byte += UInt64(count)
+    guard window.isEmpty, try source.isAtEnd() else { throw failure(.behindEnd) }
   }
 }
