@@ -30,11 +30,7 @@ struct VMACat: Filter {
     help: ArgumentHelp("Write at most BYTES.", valueName: "BYTES"))
   var length: String?
 
-  @Option(
-    help: ArgumentHelp(
-      "Buffer data in DIR (default: $TMPDIR, then /var/tmp).", valueName: "DIR"),
-    completion: .directory)
-  var tmpdir: String?
+  @OptionGroup var buffer: BufferOptions
 
   @OptionGroup var common: CommonOptions
 
@@ -162,7 +158,7 @@ struct VMACat: Filter {
       _ = try disk.emit(to: sink, window: range)
     } else {
       let reorder = try StreamReorder(
-        reader, devices: [device], directory: tmpdir, toleratesTruncation: !isWhole)
+        reader, devices: [device], directory: buffer.tmpdir, toleratesTruncation: !isWhole)
       if device.isVMState && !isWhole {
         guard let disk = try reorder.collect(device, partly: true) else { return }
         let range = try part(

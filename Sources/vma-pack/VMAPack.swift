@@ -27,11 +27,7 @@ struct VMAPack: Filter {
       """,
     version: "vma-pack \(toolsVersion)")
 
-  @Option(
-    name: [.customShort("c", allowingJoined: true), .long],
-    help: ArgumentHelp("Include FILE as configuration file NAME.", valueName: "[NAME=]FILE"),
-    completion: .namedFile)
-  var config: [String] = []
+  @OptionGroup var configs: ConfigOptions
 
   @Option(
     help: ArgumentHelp("Set the size of source NAME, a pipe.", valueName: "NAME=BYTES"))
@@ -46,20 +42,9 @@ struct VMAPack: Filter {
   @Option(help: ArgumentHelp("With --events: acknowledge on file descriptor N.", valueName: "N"))
   var ackFd: Int32?
 
-  @Option(
-    help: ArgumentHelp(
-      "Buffer event data in DIR (default: $TMPDIR, then /var/tmp).", valueName: "DIR"),
-    completion: .directory)
-  var tmpdir: String?
+  @OptionGroup var buffer: BufferOptions
 
-  @Option(
-    name: [.customShort("o", allowingJoined: true), .long],
-    help: ArgumentHelp("Write to FILE; it appears only once complete.", valueName: "FILE"),
-    completion: .file())
-  var output: String?
-
-  @Flag(name: .shortAndLong, help: "Overwrite FILE if it exists.")
-  var force = false
+  @OptionGroup var destination: OutputOptions
 
   @Flag(name: .shortAndLong, help: "Compress with zstd.")
   var zstd = false
@@ -96,7 +81,7 @@ struct VMAPack: Filter {
     let ownTime = try archiveTime()
     let operands = try namedOperands()
     let live =
-      events ? try LiveDisks(operands: operands, answers: ackFd, directory: tmpdir) : nil
+      events ? try LiveDisks(operands: operands, answers: ackFd, directory: buffer.tmpdir) : nil
     let disks = try live == nil ? openDisks(operands) : []
     let devices = live?.devices ?? disks.map(\.device)
     let header = ArchiveHeader(
@@ -111,7 +96,7 @@ struct VMAPack: Filter {
       throw Failure(.badData, "\(error)")
     }
 
-    let output = try Output.open(self.output, replaces: force)
+    let output = try destination.open()
     let total = devices.reduce(0) { $0 + $1.size }
     Progress.current.expect(total)
     let stream = try PackedStream(output, zstd: zstd ? (level ?? 3, threadCount) : nil)
@@ -163,19 +148,18 @@ struct VMAPack: Filter {
   }
 
   private func checkOptions() throws {
-    guard events || ackFd == nil && tmpdir == nil else {
+    guard events || ackFd == nil && buffer.tmpdir == nil else {
       throw Failure(.usage, "--ack-fd and --tmpdir require --events")
     }
     guard !events || size.isEmpty && !pad else {
       throw Failure(.usage, "--events cannot be combined with --size or --pad")
     }
-    guard events || !sources.isEmpty || !config.isEmpty else {
+    guard events || !sources.isEmpty || !configs.config.isEmpty else {
       throw Failure(.usage, "nothing to pack (give a source or a configuration file)")
     }
     guard zstd || level == nil && threads == nil else {
       throw Failure(.usage, "--level and --threads require --zstd")
     }
-    guard output != nil || !force else { throw Failure(.usage, "--force requires --output") }
     if let level, !ZstdCompressor.levels.contains(level) {
       throw Failure(.usage, "--level must be 1 to \(ZstdCompressor.levels.upperBound)")
     }
@@ -258,7 +242,7 @@ struct VMAPack: Filter {
   private func readConfigs(devices: [ArchiveHeader.Device], told: [ArchiveHeader.Config]) throws
     -> [ArchiveHeader.Config]
   {
-    var configs = try ConfigFiles.read(config)
+    var configs = try ConfigFiles.read(self.configs.config)
     configs = told.filter { told in !configs.contains { $0.name == told.name } } + configs
     if pve {
       guard let index = configs.firstIndex(where: { $0.name == ServerConfig.name })
@@ -270,7 +254,7 @@ struct VMAPack: Filter {
       guard configs[index].data.count <= VMAFormat.maximumBlobSize else {
         throw Failure(.badData, "qemu-server.conf: is too long with its map lines")
       }
-      if let output, let name = FilePath(output).lastComponent?.string,
+      if let output = destination.output, let name = FilePath(output).lastComponent?.string,
         let fault = RestoreMap.fault(ofName: name, isCompressed: zstd)
       {
         Console.warn("\(output): \(fault)")

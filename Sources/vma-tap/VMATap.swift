@@ -34,11 +34,7 @@ struct VMATap: Filter {
     completion: .values(Self.devices))
   var device: [String] = []
 
-  @Option(
-    name: [.customShort("c", allowingJoined: true), .long],
-    help: ArgumentHelp("Include FILE as configuration file NAME.", valueName: "[NAME=]FILE"),
-    completion: .namedFile)
-  var config: [String] = []
+  @OptionGroup var configs: ConfigOptions
 
   @Option(
     help: ArgumentHelp(
@@ -77,7 +73,7 @@ struct VMATap: Filter {
   }
 
   func filter() throws {
-    guard !list || device.isEmpty && config.isEmpty && tmpdir == nil && fleece == nil
+    guard !list || device.isEmpty && configs.config.isEmpty && tmpdir == nil && fleece == nil
     else {
       throw Failure(.usage, "--list cannot be combined with --device, --config or --tmpdir")
     }
@@ -91,7 +87,7 @@ struct VMATap: Filter {
     guard let limit = ByteCount(argument: spillLimit) else {
       throw Failure(.usage, "--spill-limit: \(spillLimit) is not a size such as 512M or 8G")
     }
-    let configs = try ConfigFiles.read(config)
+    let configs = try ConfigFiles.read(self.configs.config)
     guard configs.count <= StreamFormat.maximumConfigCount else {
       throw Failure(
         .usage, "at most \(StreamFormat.maximumConfigCount) configuration files are allowed")

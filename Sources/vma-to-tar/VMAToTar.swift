@@ -54,20 +54,9 @@ struct VMAToTar: Filter {
   @Option(help: ArgumentHelp("Prepend DIR and a slash to all names.", valueName: "DIR"))
   var prefix: String?
 
-  @Option(
-    help: ArgumentHelp(
-      "Buffer data in DIR (default: $TMPDIR, then /var/tmp).", valueName: "DIR"),
-    completion: .directory)
-  var tmpdir: String?
+  @OptionGroup var buffer: BufferOptions
 
-  @Option(
-    name: [.customShort("o", allowingJoined: true), .long],
-    help: ArgumentHelp("Write to FILE; it appears only once complete.", valueName: "FILE"),
-    completion: .file())
-  var output: String?
-
-  @Flag(name: .shortAndLong, help: "Overwrite FILE if it exists.")
-  var force = false
+  @OptionGroup var destination: OutputOptions
 
   @OptionGroup var common: CommonOptions
 
@@ -95,8 +84,7 @@ struct VMAToTar: Filter {
       Progress.current.restart(expecting: try file.size())
     }
 
-    let output = try Output.open(
-      self.output, replaces: force, atLeast: leastSize(of: members))
+    let output = try destination.open(atLeast: leastSize(of: members))
     let tar = try TarWriter(
       output.descriptor, format: tarFormat, modificationTime: reader.header.creationTime)
     do {
@@ -138,7 +126,6 @@ struct VMAToTar: Filter {
         throw Failure(.usage, "--layout pve requires --format gnutar")
       }
     }
-    guard output != nil || !force else { throw Failure(.usage, "--force requires --output") }
     if let prefix, prefix.isEmpty { throw Failure(.usage, "--prefix is empty") }
   }
 
@@ -188,7 +175,7 @@ struct VMAToTar: Filter {
   private func stream(
     _ disks: [TarMembers.Disk], _ input: Input, _ reader: ArchiveReader, to tar: TarWriter
   ) throws {
-    let reorder = try StreamReorder(reader, devices: disks.map(\.device), directory: tmpdir)
+    let reorder = try StreamReorder(reader, devices: disks.map(\.device), directory: buffer.tmpdir)
     for disk in disks {
       if isSparse(disk.name) || disk.device.isVMState {
         guard let whole = try reorder.collect(disk.device) else { break }

@@ -11,7 +11,7 @@ import VMA
 
 /// Restores the members of an archive, each piece of a disk directly to its destination.
 final class Restore {
-  let options: VMAUnpack
+  let options: RestoreOptions
   let input: Input
   let reader: ArchiveReader
   let devices: [ArchiveHeader.Device]
@@ -29,26 +29,26 @@ final class Restore {
   private(set) var changed: Set<UInt8> = []
   private var dataSize: UInt64 = 0
 
-  init(_ options: VMAUnpack, _ input: Input, _ reader: ArchiveReader) throws {
+  init(_ options: RestoreOptions, _ input: Input, _ reader: ArchiveReader) throws {
     self.options = options
     self.input = input
     self.reader = reader
-    devices = try reader.header.devices(named: options.drive, in: input.name)
+    devices = try reader.header.devices(named: options.drives, in: input.name)
   }
 
   func run() throws {
-    if let file = input.file, !options.salvage {
+    if let file = input.file, !options.salvages {
       try reader.checkLength(fileSize: try file.size(), devices: devices)
     }
     let maps = try mappedPaths()
     try openTargets(maps)
-    if options.salvage { return try salvage() }
+    if options.salvages { return try salvage() }
     do {
       try copy(reader)
       try reader.census.requireComplete(devices, in: input.name)
       try finish(reader.census)
       try PendingFile.commit(configs + devices.compactMap { files[$0.id] })
-      if options.common.verbose { summarize(reader.census) }
+      if options.printsSummary { summarize(reader.census) }
     } catch let failure as Failure {
       let changed = inPlace.filter { targets[$0.key]?.hasChanged ?? false }.values.sorted()
       guard !changed.isEmpty else { throw failure }
@@ -63,17 +63,13 @@ final class Restore {
 
   private func mappedPaths() throws -> [UInt8: String] {
     var paths: [UInt8: String] = [:]
-    for argument in options.map {
-      let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty else {
-        throw Failure(.usage, "--map: '\(argument)' is not DRIVE=PATH")
-      }
-      let device = try reader.header.requireDevice(named: String(parts[0]), in: input.name)
+    for (drive, path) in options.targets {
+      let device = try reader.header.requireDevice(named: drive, in: input.name)
       guard devices.contains(device) else {
-        throw Failure(.usage, "--map: \(parts[0]) is not selected by --drive")
+        throw Failure(.usage, "--map: \(drive) is not selected by --drive")
       }
-      guard paths.updateValue(String(parts[1]), forKey: device.id) == nil else {
-        throw Failure(.usage, "--map: \(parts[0]) is mapped twice")
+      guard paths.updateValue(path, forKey: device.id) == nil else {
+        throw Failure(.usage, "--map: \(drive) is mapped twice")
       }
     }
     return paths
@@ -81,14 +77,14 @@ final class Restore {
 
   private func openTargets(_ maps: [UInt8: String]) throws {
     let unmapped = devices.filter { maps[$0.id] == nil }
-    let selectedConfigs = options.noConfigs ? [] : reader.header.configs
+    let selectedConfigs = options.restoresConfigs ? reader.header.configs : []
     let isProven = reader.headerFault == nil
     let names =
       isProven ? selectedConfigs.map(OutputName.init) + unmapped.map(OutputName.init) : []
     try OutputName.check(names, archive: input.name)
-    if options.salvage {
+    if options.salvages {
       salvageNames = SalvageNames(
-        taken: names, unmapped: unmapped, mapped: options.lost == nil ? [] : devices,
+        taken: names, unmapped: unmapped, mapped: options.mapDirectory == nil ? [] : devices,
         unprovenConfigs: isProven ? [] : selectedConfigs)
     }
     let partialNames =
@@ -113,25 +109,25 @@ final class Restore {
           export, size: device.size, isZero: options.targetIsZero)
       } else if let place = places[device.id] {
         targets[device.id] = try InPlaceTarget(
-          place, size: device.size, force: options.force, isZero: options.targetIsZero)
+          place, size: device.size, force: options.replaces, isZero: options.targetIsZero)
       }
     }
 
     guard !unmapped.isEmpty || !selectedConfigs.isEmpty else { return }
     let directory = try OutputDirectory(options.directory)
-    for name in names + partialNames { try directory.check(name.path, replaces: options.force) }
+    for name in names + partialNames { try directory.check(name.path, replaces: options.replaces) }
     for device in unmapped {
       let name = isProven ? OutputName(device) : salvageNames.partial[device.id]
       guard let name else { continue }
-      let file = try directory.file(name.path, replaces: options.force)
+      let file = try directory.file(name.path, replaces: options.replaces)
       files[device.id] = file
       // A claim of a damaged header must not prevent the other disks from being restored.
-      let isSure = !device.isVMState && !options.salvage
+      let isSure = !device.isVMState && !options.salvages
       targets[device.id] = try SparseFile(file, size: isSure ? device.size : nil)
     }
     let configNames = isProven ? selectedConfigs.map(OutputName.init) : salvageNames.configs
     for (config, name) in zip(selectedConfigs, configNames) {
-      let file = try directory.file(name.path, replaces: options.force)
+      let file = try directory.file(name.path, replaces: options.replaces)
       try file.descriptor.write(config.data)
       configs.append(file)
     }
@@ -174,7 +170,7 @@ final class Restore {
   func attempt(_ device: UInt8, _ work: () throws -> Void) throws {
     do {
       try work()
-    } catch let failure as Failure where options.salvage {
+    } catch let failure as Failure where options.salvages {
       failures[device] = failure
       if targets[device]?.hasChanged ?? false { changed.insert(device) }
       targets[device] = nil

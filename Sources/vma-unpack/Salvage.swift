@@ -13,10 +13,10 @@ extension Restore {
   func salvage() throws {
     let salvager = try SalvageReader(reader, log: input.log)
     // Opened now, so that a directory that cannot be written stops the run before it begins.
-    let directory = try options.lost.map { try OutputDirectory($0) }
+    let directory = try options.mapDirectory.map { try OutputDirectory($0) }
     var mapFiles: [UInt8: PendingFile] = [:]
     for (device, name) in salvageNames.map {
-      mapFiles[device] = try directory?.file(name.path, replaces: options.force)
+      mapFiles[device] = try directory?.file(name.path, replaces: options.replaces)
     }
 
     salvager.readBack = { [unowned self] device, buffer, range, offset in
@@ -34,7 +34,7 @@ extension Restore {
       }
     }
     try PendingFile.commit(configs)
-    if options.common.verbose { summarize(salvager.census) }
+    if options.printsSummary { summarize(salvager.census) }
     try report(salvager, losses)
   }
 

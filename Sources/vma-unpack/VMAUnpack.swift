@@ -99,7 +99,7 @@ struct VMAUnpack: Filter {
     } else if test {
       try runTest(input, reader)
     } else {
-      try Restore(expandingOnly(), input, reader).run()
+      try Restore(restoreOptions(), input, reader).run()
     }
   }
 
@@ -126,18 +126,24 @@ struct VMAUnpack: Filter {
       "--list and --test cannot be combined with an option that selects or writes files")
   }
 
-  /// `--only` in terms of the options that it stands for.
-  private func expandingOnly() throws -> VMAUnpack {
-    var options = self
-    for argument in only {
-      guard let end = argument.firstIndex(of: "="), end > argument.startIndex else {
-        throw Failure(.usage, "--only: '\(argument)' is not DRIVE=PATH")
-      }
-      options.drive.append(String(argument[..<end]))
-      options.map.append(argument)
-      options.noConfigs = true
+  private func restoreOptions() throws -> RestoreOptions {
+    // `--only` restores the drives that it maps, and nothing else.
+    let maps = try map.map { try Self.target($0, "--map") }
+    let onlyMaps = try only.map { try Self.target($0, "--only") }
+    return RestoreOptions(
+      drives: drive + onlyMaps.map(\.drive), targets: maps + onlyMaps, targetIsZero: targetIsZero,
+      restoresConfigs: !noConfigs && only.isEmpty, directory: directory, replaces: force,
+      salvages: salvage, mapDirectory: lost, printsSummary: common.verbose)
+  }
+
+  private static func target(
+    _ argument: String, _ option: String
+  ) throws -> (drive: String, path: String) {
+    let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+    guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty else {
+      throw Failure(.usage, "\(option): '\(argument)' is not DRIVE=PATH")
     }
-    return options
+    return (String(parts[0]), String(parts[1]))
   }
 
   private func runTest(_ input: Input, _ reader: ArchiveReader) throws {
