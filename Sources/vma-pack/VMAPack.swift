@@ -125,8 +125,8 @@ struct VMAPack: Filter {
       let zeroShare =
         total == 0 ? 0 : Int(Double(total - min(dataSize, total)) / Double(total) * 100)
       Console.error(
-        "\(devices.count) \(devices.count == 1 ? "disk" : "disks"), \(ByteCount(total)) in "
-          + "\(clusterCount) clusters, \(zeroShare) % zero; \(ByteCount(stream.byteCount)) written, "
+        "\(Counted(devices.count, "disk")), \(ByteCount(total)) in "
+          + "\(Counted(clusterCount, "cluster")), \(zeroShare) % zero; \(ByteCount(stream.byteCount)) written, "
           + Progress.current.rate(of: total) + (live?.summary ?? ""))
     }
   }

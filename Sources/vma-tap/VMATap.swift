@@ -137,9 +137,9 @@ struct VMATap: Filter {
       patience: Double(min(patience, 1_000_000_000)), output: .standardOutput)
     try run.run()
     if common.verbose {
-      let count = "\(disks.count) \(disks.count == 1 ? "disk" : "disks")"
+      let count = Counted(disks.count, "disk")
       Console.error(
-        "\(count), \(ByteCount(total)) in \(run.clusterCount) clusters; "
+        "\(count), \(ByteCount(total)) in \(Counted(run.clusterCount, "cluster")); "
           + "\(ByteCount(run.byteCount)) written, paused \(run.pauseCount) times, "
           + "\(ByteCount(run.pressure.spilledBytes)) spilled, guest writes held for at most "
           + "\(Int((run.pressure.longestWait * 1000).rounded())) ms, "

@@ -103,7 +103,7 @@ struct VMAToTar: Filter {
     if common.verbose {
       let size = devices.reduce(0) { $0 + $1.size }
       Console.error(
-        "\(devices.count) \(devices.count == 1 ? "drive" : "drives"), \(ByteCount(size)), "
+        "\(Counted(devices.count, "drive")), \(ByteCount(size)), "
           + Progress.current.rate(of: size))
     }
   }

@@ -184,8 +184,8 @@ final class Restore {
     let clusters = devices.reduce(0) { $0 + census.count(of: $1) }
     let zeroShare = size == 0 ? 0 : Int(Double(size - min(size, dataSize)) / Double(size) * 100)
     Console.error(
-      "\(devices.count) \(devices.count == 1 ? "drive" : "drives"), \(ByteCount(size)) in "
-        + "\(clusters) clusters, \(zeroShare) % zero; \(ByteCount(dataSize)) written, "
+      "\(Counted(devices.count, "drive")), \(ByteCount(size)) in "
+        + "\(Counted(clusters, "cluster")), \(zeroShare) % zero; \(ByteCount(dataSize)) written, "
         + Progress.current.rate(of: size))
   }
 }

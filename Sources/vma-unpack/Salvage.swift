@@ -83,7 +83,7 @@ extension Restore {
       message += ", but \(salvager.firstFault ?? "clusters are missing")"
       if salvager.faultCount > 1 {
         let rest = salvager.faultCount - 1
-        message += " and \(rest) more \(rest == 1 ? "fault" : "faults")"
+        message += " and \(Counted(rest, "more fault"))"
       }
     }
     let details = losses + failed.map(\.message)

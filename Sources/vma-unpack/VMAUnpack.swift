@@ -168,8 +168,9 @@ struct VMAUnpack: Filter {
     if common.verbose {
       let size = devices.reduce(0) { $0 + census.length(of: $1) }
       Console.error(
-        "\(input.name): complete: \(devices.count) \(devices.count == 1 ? "drive" : "drives"), "
-          + "\(ByteCount(size)), \(extentCount) extents, \(Progress.current.rate(of: size))")
+        "\(input.name): complete: \(Counted(devices.count, "drive")), "
+          + "\(ByteCount(size)), \(Counted(extentCount, "extent")), \(Progress.current.rate(of: size))"
+      )
     }
   }
 }
