@@ -173,8 +173,15 @@ final class Host: @unchecked Sendable {
   }
 
   func ensureRunning() throws {
-    try sh("[ \"$(virsh -q domstate \"$domain\")\" = running ] || virsh -q start \"$domain\"")
-      .succeeds()
+    try sh(
+      """
+      case $(virsh -q domstate "$domain") in
+      running) ;;
+      paused) virsh -q resume "$domain" ;;
+      *) virsh -q start "$domain" ;;
+      esac
+      """
+    ).succeeds()
     try waitForRecords(10)
     // The guest's agent opens its port a moment later.
     try sh(
@@ -185,6 +192,12 @@ final class Host: @unchecked Sendable {
       done
       """
     ).succeeds()
+  }
+
+  /// Between two tests of the suite, tests of other suites run, which a guest that writes would slow
+  /// down.
+  func pause() {
+    do { _ = try sh("virsh -q suspend \"$domain\"") } catch { Issue.record(error) }
   }
 
   /// The domain runs and writes, with neither a job nor anything that a backup needs.

@@ -7,7 +7,7 @@ import Testing
 @Suite(
   "vma-libvirt backs up a running domain, and never leaves it with a job or frozen", .serialized,
   requires("qemu-system-x86_64", "qemu-img", .libvirt, .libvirtQEMU, .linuxGuest), OnHost())
-struct LibvirtTests {
+final class LibvirtTests {
   let host: Host
 
   init() throws {
@@ -15,6 +15,8 @@ struct LibvirtTests {
     try host.dir.sh("rm -rf archive part restored fault pack.pid errors").succeeds()
     try host.ensureRunning()
   }
+
+  deinit { host.pause() }
 
   /// Where the guest was frozen, and how often it was thawed.
   private func freezes() -> (records: [Int], thaws: Int) {
