@@ -11,7 +11,7 @@ extension ArchiveHeader {
     self = try ArchiveReader(input.source, name: input.name).header
   }
 
-  /// The device that a user means: an exact name wins, then `drive-` before it (`scsi0`).
+  /// The device that a user means: an exact name first, then with `drive-` before it (`scsi0`).
   package func device(named name: String) -> ArchiveHeader.Device? {
     devices.first { $0.name == Array(name.utf8) }
       ?? devices.first { $0.name == Array("drive-\(name)".utf8) }

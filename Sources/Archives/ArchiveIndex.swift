@@ -7,13 +7,13 @@ package import VMA
 /// read.
 ///
 /// It needs the memory of `DataRun` for stored clusters, and the bits of the census; zero clusters
-/// need no more.
+/// need no memory.
 package struct ArchiveIndex {
   package private(set) var census: ClusterCensus
   package private(set) var extentCount = 0
   /// Where the archive ends in the middle of an extent, if that is allowed.
   package private(set) var truncation: Failure?
-  /// The runs of each device by its id; nil where they are not wanted.
+  /// The runs of each device by its ID; nil if they are not needed.
   private var runs = [[DataRun]?](repeating: nil, count: 256)
 
   /// Reads and checks all extent headers of an archive.
@@ -43,7 +43,7 @@ package struct ArchiveIndex {
         || byte < windowStart
       {
         windowStart = byte
-        // Only up to the size that was read once: the file may grow meanwhile.
+        // Only up to the original size: the file may grow meanwhile.
         let wanted = isDense ? window.capacity : VMAFormat.extentHeaderSize
         windowCount = try file.read(
           into: window, 0..<Int(min(UInt64(wanted), fileSize - byte)), at: byte)

@@ -38,6 +38,6 @@ struct DiskCursor<Sink: DiskSink> {
     try flush()
   }
 
-  /// Has the sink write what it was given: its buffers are about to be used again.
+  /// Makes the sink write its data: its buffers are about to be reused.
   mutating func flush() throws { try sink.flush() }
 }

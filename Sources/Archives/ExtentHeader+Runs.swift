@@ -6,7 +6,7 @@ extension ExtentHeader {
   /// Calls `body` with the runs in an extent, in the order of its slots.
   ///
   /// - Parameters:
-  ///   - start: where the blocks of the extent lie in the file (or buffer).
+  ///   - start: where the blocks of the extent are in the file (or buffer).
   ///   - body: gets a run and its device.
   func forEachRun(from start: UInt64, _ body: (DataRun, UInt8) throws -> Void) rethrows {
     var position = start
@@ -14,7 +14,7 @@ extension ExtentHeader {
     for slot in slots where slot.mask != 0 {
       defer { position += UInt64(slot.mask.nonzeroBitCount * VMAFormat.blockSize) }
       if let (run, device) = pending {
-        // What lies between two slots of one device belongs to another.
+        // The blocks between two slots of one device belong to another device.
         if device == slot.device, run.end == UInt64(slot.cluster), run.mask == .max,
           slot.mask == .max
         {

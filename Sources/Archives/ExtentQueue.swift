@@ -21,9 +21,9 @@ package final class ExtentQueue: @unchecked Sendable {
 
   // MARK: The filling side
 
-  /// Runs `body`, which makes extents, on a thread of its own, and ends the queue with its result.
-  /// The last extent is only handed over when all has gone well: without it, no reader takes the
-  /// archive for a complete one.
+  /// Runs `body`, which creates extents, on a thread of its own, and ends the queue with its
+  /// result. The last extent is only passed on if all succeeded: without it, no reader considers
+  /// the archive complete.
   package func fill(_ body: @escaping @Sendable () throws -> Void) throws {
     _ = try Thread { [self] in
       do {
@@ -38,7 +38,7 @@ package final class ExtentQueue: @unchecked Sendable {
     }
   }
 
-  /// Clusters that the extent in the making has room for.
+  /// The number of clusters that still fit in the current extent.
   package var room: Int { builder.room }
 
   /// The extent being filled, with space for at least one cluster; waits if necessary.
@@ -53,15 +53,15 @@ package final class ExtentQueue: @unchecked Sendable {
     free.count > (current != nil && room > 0 ? 0 : 1)
   }
 
-  /// Adds clusters that are all zeros to the extent in the making.
+  /// Adds clusters that are all zeros to the current extent.
   package func add(zeros clusters: Range<UInt64>, device: UInt8) throws {
     try building { (builder) throws(FormatError) in
       for cluster in clusters { try builder.add(device: device, cluster: cluster, mask: 0) }
     }
   }
 
-  /// Adds clusters whose data was put in their place in the extent in the making. Blocks of zeros
-  /// in it are left out.
+  /// Adds clusters whose data is in its place in the current extent. Their blocks of zeros are not
+  /// stored.
   package func add(_ clusters: Range<UInt64>, device: UInt8) throws {
     let extent = try currentExtent()
     try building { (builder) throws(FormatError) in
@@ -87,7 +87,7 @@ package final class ExtentQueue: @unchecked Sendable {
     full.send(packed)
   }
 
-  /// The builder finds what would be a wrong archive.
+  /// The builder detects anything that would make the archive wrong.
   private func building<Result>(
     _ body: (inout ArchiveBuilder) throws(FormatError) -> Result
   ) throws(Failure) -> Result {

@@ -2,12 +2,12 @@
 
 import VMA
 
-/// Parts of a file that are free, to be used again; neighbours are joined. All places and lengths are
-/// multiples of a block. Each step takes the same time, however many parts there are.
+/// Free parts of a file, for reuse; adjacent parts are joined. All positions and lengths are
+/// multiples of a block. Each step takes the same time, whatever the number of parts.
 struct FreeSpace {
   private struct Part {
     var end: UInt64
-    /// Of its start among the parts of about its length.
+    /// The index of its start in the list for its length.
     var index: Int
   }
 
@@ -33,9 +33,9 @@ struct FreeSpace {
     byLength[length].append(start)
   }
 
-  /// Takes so many bytes, at most those of an extent, out of the smallest part that has them.
+  /// Allocates bytes, at most those of an extent, from the smallest part that is large enough.
   ///
-  /// - Returns: their place; nil where no part is large enough.
+  /// - Returns: their position; nil if no part is large enough.
   mutating func take(_ length: UInt64) -> UInt64? {
     let fitting = byLength[lengthClass(length)...]
     guard let start = fitting.first(where: { !$0.isEmpty })?.last else { return nil }
@@ -50,7 +50,7 @@ struct FreeSpace {
     guard let part = parts.removeValue(forKey: start) else { preconditionFailure() }
     starts[part.end] = nil
     let length = lengthClass(part.end - start)
-    // The last one takes its place.
+    // The last one fills its slot.
     let last = byLength[length].removeLast()
     if last != start {
       byLength[length][part.index] = last

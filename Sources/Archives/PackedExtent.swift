@@ -21,12 +21,12 @@ package final class PackedExtent: @unchecked Sendable {
 
   package var byteCount: Int { VMAFormat.extentHeaderSize + header.dataSize }
 
-  /// Where the data of the next clusters is to be put, before they are added.
+  /// Where to put the data of the next clusters, before they are added.
   package func place(for clusterCount: Int) -> Range<Int> {
     used..<used + clusterCount * VMAFormat.clusterSize
   }
 
-  /// Keeps the next cluster, whose data was put in its place.
+  /// Keeps the next cluster, whose data is in its place.
   ///
   /// - Returns: where it is, and which of its blocks are not all zeros.
   func keepCluster() -> (position: Int, mask: UInt16) {

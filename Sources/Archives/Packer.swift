@@ -4,8 +4,8 @@ package import Disks
 import System
 import VMA
 
-/// Copies disks that do not change: one after another, clusters ascending, as many to an extent as
-/// fit, so that the same disks always result in the same bytes.
+/// Copies disks that do not change, one after another, clusters ascending, as many to an extent as
+/// fit, so that the same disks always result in the same archive.
 package struct Packer: Sendable {
   /// The size of a read: large enough to need few calls, small enough that the blocks are still in
   /// the processor cache when they are compared with zeros.

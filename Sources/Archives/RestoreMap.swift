@@ -81,8 +81,8 @@ package enum RestoreMap {
     return disk == "tpmstate0-backup" ? "tpmstate0" : disk
   }
 
-  /// Why the name of an archive does not suit `qmrestore`, which determines type and compression of
-  /// an archive only from its name; nil if it does.
+  /// Why `qmrestore` would not accept the name of an archive; nil if it would. It determines the
+  /// type and compression of an archive only from its name.
   ///
   /// - Parameter isCompressed: whether the archive is compressed with zstd.
   package static func fault(ofName name: String, isCompressed: Bool) -> String? {

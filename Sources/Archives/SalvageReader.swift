@@ -56,15 +56,15 @@ package final class SalvageReader: ExtentSource {
 
   private static let windowSize = 12 << 20
 
-  /// What every header holds, and where.
+  /// The bytes that every header contains, and their position.
   private struct Needle {
     var bytes: [UInt8]
     var position = 0
     var other: [UInt8]
     var distance = 0
 
-    /// The uuid is rarer than the magic, of which something else may be full, unless that is true of
-    /// the uuid itself.
+    /// The UUID is rarer than the magic, which may fill other data, unless the UUID is that kind of
+    /// data itself.
     init(_ uuid: ArchiveHeader.UUID?) {
       bytes = Array("VMAE".utf8)
       other = bytes
@@ -230,7 +230,7 @@ package final class SalvageReader: ExtentSource {
       var isSame = true
       try ExtentHeader(slots: [slot]).forEachPiece { piece in
         let start = Int(piece.offset - offset)
-        // The blocks behind the end of the device are not restored.
+        // The blocks after the end of the device are not restored.
         guard isSame, start < length else { return }
         let range = start..<min(start + piece.length, length)
         if let place = piece.position {
@@ -313,8 +313,8 @@ package final class SalvageReader: ExtentSource {
       let end = offset + VMAFormat.extentHeaderSize
       if end > window.count { try fill(end) }
       start = offset + 1
-      // Only of the last one in 512 bytes that are full of candidates it is sure that a true one is
-      // not missed. The others are checked too, but not beyond the time that reading takes.
+      // In 512 bytes full of candidates, only checking the last one ensures that a true header is
+      // not missed. The others are checked, too, but not for longer than reading takes.
       if candidate(in: start..<end) != nil {
         guard contestedBytes < window.position + UInt64(Self.windowSize) else { continue }
         contestedBytes += UInt64(VMAFormat.extentHeaderSize)

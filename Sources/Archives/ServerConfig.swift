@@ -3,11 +3,11 @@
 package import System
 
 /// A `qemu-server.conf`, as far as restoring with `qmrestore` depends on it: the lines that connect
-/// disks of the machine to devices of the archive, as vma(5) describes them.
+/// disks of the VM to devices of the archive, as vma(5) describes them.
 ///
-/// A backup made by Proxmox VE lacks some settings, so they are omitted: sections, which describe
-/// snapshots and pending changes, and `lock`, `parent` and `unused<N>`. All other lines remain
-/// unchanged, whatever their bytes.
+/// A backup made by Proxmox VE does not contain some settings, so they are omitted: sections, which
+/// describe snapshots and pending changes, and `lock`, `parent` and `unused<N>`. All other lines
+/// remain unchanged, whatever their bytes.
 package struct ServerConfig {
   package static let name: [UInt8] = Array("qemu-server.conf".utf8)
 
@@ -51,7 +51,7 @@ package struct ServerConfig {
   }
 
   private var lines: [Line] = []
-  /// What was left out: keys, and headings of sections.
+  /// The omitted keys and headings of sections.
   private var leftOut: [String] = []
 
   /// - Throws: status 65 for a map line that `qmrestore` would not accept.
@@ -85,7 +85,7 @@ package struct ServerConfig {
     key == "lock" || key == "parent" || isNumbered(key, "unused")
   }
 
-  /// What was left out, for a warning; nil if nothing was.
+  /// What was omitted, for a warning; nil if nothing was.
   package var omission: String? {
     leftOut.isEmpty ? nil : "qemu-server.conf: left out: " + leftOut.joined(separator: ", ")
   }
@@ -113,7 +113,7 @@ package struct ServerConfig {
     lines.append(.map(map))
   }
 
-  /// All disks that such a machine can have.
+  /// All disks that a VM can have.
   private static let diskNames = Set(
     [("ide", 3), ("sata", 5), ("scsi", 30), ("virtio", 15), ("efidisk", 0), ("tpmstate", 0)]
       .flatMap { bus, last in (0...last).map { "\(bus)\($0)" } })

@@ -57,7 +57,7 @@ package final class StreamReorder {
       }
       next = run.end
     }
-    // Bytes of it that the sink was given and has not written yet.
+    // The number of its bytes that were passed to the sink, but are not written yet.
     var scratchCount = 0
     func flush() throws {
       try cursor.flush()
@@ -156,7 +156,7 @@ package final class StreamReorder {
     }
   }
 
-  /// Puts a run aside, if its device will be asked for.
+  /// Stores a run in the waiting room if its device will be needed.
   private func wait(_ run: DataRun, of id: UInt8, in extent: Extent) throws {
     guard let count = waiting[id]?.count else { return }
     // A full array doubles its capacity.

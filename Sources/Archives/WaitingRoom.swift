@@ -11,7 +11,7 @@ package final class WaitingRoom: @unchecked Sendable {
   private let monitor = Monitor()
   /// The size of the file, including freed ranges.
   private(set) var end: UInt64 = 0
-  /// Where the file system cannot free a part of a file: parts to use again.
+  /// If the file system cannot free a part of a file: the parts to reuse.
   private var freed: FreeSpace?
 
   /// - Parameters:
@@ -53,7 +53,7 @@ package final class WaitingRoom: @unchecked Sendable {
     }
   }
 
-  /// Space for so many bytes: a freed part that is large enough, or the end of the file.
+  /// Space for this many bytes: a freed part that is large enough, or the end of the file.
   private func place(for length: UInt64) -> UInt64 {
     monitor.withLock {
       if let place = freed?.take(length) { return place }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What of the kernel's interface Swift cannot import: variadic calls, and constants behind macros.
+// The parts of the kernel's interface that Swift cannot import: variadic calls, and some macros.
 #pragma once
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -9,20 +9,20 @@
 ///
 /// All integers are big-endian. An abort may come anywhere.
 package enum StreamFormat {
-  /// Bytes of the header of a record.
+  /// Bytes in the header of a record.
   package static let headerSize = 32
-  /// The most bytes of payload behind a header, and the longest range of an announced write.
+  /// The maximum payload in bytes, and the maximum length of an announced write.
   package static let maximumPayload = 16 << 20
   /// Sizes, offsets and lengths are multiples of this.
   package static let sectorSize = 512
   package static let maximumConfigCount = 255
-  /// Bytes of the content of a config.
+  /// The maximum size of a config's content in bytes.
   package static let maximumConfigSize = 65535
-  /// Bytes of the name of a device or config.
+  /// The possible lengths of the name of a device or config, in bytes.
   package static let nameSizes = 1...65534
-  /// The largest device, in bytes: an archive can hold no larger one.
+  /// The maximum size of a device in bytes, which is that of an archive.
   package static let maximumDeviceSize: UInt64 = 1 << 48
-  /// What stands in the second half of a completion message.
+  /// The second half of a completion message.
   package static let completionMark: UInt32 = .max
 
   static let magic: UInt32 = 0x4342_4531  // "CBE1"
@@ -33,38 +33,38 @@ package struct Record: Hashable, Sendable {
   package enum Kind: UInt8, Hashable, Sendable, CaseIterable {
     /// `C`, a configuration file: name, NUL, content.
     case config = 0x43
-    /// `D`, a device: its size is the length, its name the payload.
+    /// `D`, a device: the length is its size, the payload its name.
     case device = 0x44
-    /// `B`, the instant that the archive shows: seconds since 1970 are the offset, or 0.
+    /// `B`, the point in time of the archive: the offset is its time in seconds since 1970, or 0.
     case begin = 0x42
-    /// `O`, data as it was at that instant.
+    /// `O`, data as of that point in time.
     case oldData = 0x4f
-    /// `Z`, the same where all of it was zeros.
+    /// `Z`, zeros as of that point in time.
     case zeros = 0x5a
     /// `W`, a guest write that waits for an answer.
     case write = 0x57
-    /// `S`, more of the state of the machine.
+    /// `S`, the next part of the VM state.
     case state = 0x53
-    /// `F`, nothing more is told of the device.
+    /// `F`, the device needs no more records.
     case finish = 0x46
-    /// `E`, the end; the number of records before it is the offset.
+    /// `E`, the end; the offset is the number of records before it.
     case end = 0x45
-    /// `X`, the producer gives up; the payload says why.
+    /// `X`, the producer cancels the backup; the payload is the reason.
     case abort = 0x58
   }
 
   package var kind: Kind
-  /// 1…254, the id of the device in the archive; 0 where the record is about the whole stream.
+  /// The ID of the device in the archive, 1…254; 0 if the record is about the entire stream.
   package var device: UInt8
-  /// Whether a guest write was the cause; on `oldData`, `zeros` and `write` only.
+  /// Whether a guest write caused the record; only for `oldData`, `zeros` and `write`.
   package var isCausedByGuest: Bool
-  /// Bytes into the device.
+  /// The offset in the device, in bytes.
   package var offset: UInt64
-  /// Bytes of the device that the record is about.
+  /// The number of bytes of the device that the record is about.
   package var length: UInt64
-  /// Bytes behind the header.
+  /// The number of bytes after the header.
   package var payloadSize: Int
-  /// Counts the records from 0, wrapping.
+  /// The number of records before this one, modulo 2^32.
   package var sequence: UInt32
 
   package init(
@@ -80,8 +80,8 @@ package struct Record: Hashable, Sendable {
     self.sequence = sequence
   }
 
-  /// Reads a header and checks what can be checked without those before it: magic, type, flags,
-  /// size of the payload.
+  /// Reads a header and checks all that does not depend on earlier records: magic, type, flags, and
+  /// the size of the payload.
   ///
   /// - Parameter bytes: 32 bytes.
   package init(parsing bytes: Span<UInt8>) throws(StreamFault) {
@@ -128,9 +128,9 @@ package struct Record: Hashable, Sendable {
 
 /// A message to the producer.
 package enum Answer: Hashable, Sendable {
-  /// What the record with this sequence number is about is safe: the write may go on.
+  /// The data for the record with this sequence number is saved: the write may continue.
   case safe(sequence: UInt32)
-  /// All of the device is in the archive: its writes need not be announced any more.
+  /// The entire device is in the archive: its writes need not be announced any more.
   case complete(device: UInt8)
 
   /// 8 bytes.

@@ -61,8 +61,8 @@ package enum StreamFault: Error, Hashable, Sendable, CustomStringConvertible {
   }
 }
 
-/// Text of the stream for a message: its beginning, where it is long. As control characters are shown
-/// as `\xNN`, each byte of one takes four.
+/// The start of a text from the stream, for a message. Control characters appear as `\xNN`, so each
+/// takes four bytes.
 private func quoted(_ text: [UInt8]) -> String {
   var room = 300
   let shown = text.prefix {
@@ -70,13 +70,13 @@ private func quoted(_ text: [UInt8]) -> String {
     return room >= 0
   }
   guard shown.count < text.count else { return String(decoding: text, as: UTF8.self) }
-  // Not half a character: a byte that goes on with one is none to begin with.
+  // Does not split a character: a continuation byte never starts one.
   let end = text[..<shown.count].lastIndex { $0 & 0xc0 != 0x80 } ?? 0
   let isWhole = text[shown.count] & 0xc0 != 0x80
   return String(decoding: text[..<(isWhole ? shown.count : end)], as: UTF8.self) + "..."
 }
 
 extension Record.Kind {
-  /// The letter of the type in the stream.
+  /// The letter of this type in the stream.
   package var letter: Character { Character(UnicodeScalar(rawValue)) }
 }

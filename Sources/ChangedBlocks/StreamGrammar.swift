@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Follows a stream from its first record to its last and refuses whatever is out of place.
+/// Checks a stream record by record: numbers, order, names and ranges.
 ///
-/// Hand it each header (`accept`) and, of the records that declare something, the payload
-/// (`declare`). It checks numbers, order, names and ranges; what the bytes mean is for others.
+/// Call `accept` with each header. For a record that declares something, call `declare` with its
+/// payload, too. The content of other payloads is not checked.
 package struct StreamGrammar: Sendable {
   package struct Config: Hashable, Sendable {
     package var name: [UInt8]
@@ -13,10 +13,10 @@ package struct StreamGrammar: Sendable {
   package struct Device: Hashable, Sendable {
     package var id: UInt8
     package var name: [UInt8]
-    /// Bytes.
+    /// The size in bytes.
     package var size: UInt64
     package var isFinished = false
-    /// Whether it is the state of the machine, which is told by `state` records alone.
+    /// Whether this is the VM state, which consists of `state` records only.
     package var isState: Bool { name == Array("vmstate".utf8) }
   }
 
@@ -25,25 +25,25 @@ package struct StreamGrammar: Sendable {
   }
 
   package private(set) var configs: [Config] = []
-  /// In the order in which they were declared.
+  /// The devices in the order of their declaration.
   package private(set) var devices: [Device] = []
-  /// Seconds since 1970 of the instant, once `begin` has come with a time.
+  /// The point in time in seconds since 1970, once a `begin` with a time was accepted.
   package private(set) var time: Int64?
-  /// Records that were accepted.
+  /// The number of accepted records.
   package private(set) var recordCount: UInt64 = 0
   private var phase = Phase.declaring
-  /// For each id the index in `devices`.
+  /// The index in `devices` for each ID.
   private var index: [UInt8: Int] = [:]
 
   package init() {}
 
-  /// Whether `begin` has come, after which nothing more is declared.
+  /// Whether `begin` was accepted, after which nothing can be declared.
   package var hasBegun: Bool { phase != .declaring }
   package var hasEnded: Bool { phase == .ended }
 
   package func device(_ id: UInt8) -> Device? { index[id].map { devices[$0] } }
 
-  /// Takes the next record.
+  /// Checks the next record.
   package mutating func accept(_ record: Record) throws(StreamFault) {
     guard phase != .ended else { throw .behindEnd }
     let expected = UInt32(truncatingIfNeeded: recordCount)
@@ -70,7 +70,7 @@ package struct StreamGrammar: Sendable {
     recordCount += 1
   }
 
-  /// Takes the payload of a `config`, `device` or `abort` record that was accepted.
+  /// Checks the payload of an accepted `config`, `device` or `abort` record.
   package mutating func declare(_ record: Record, _ payload: [UInt8]) throws(StreamFault) {
     switch record.kind {
     case .config:

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Makes the headers of an archive from clusters that come in any order.
+/// Creates the headers of an archive from clusters that arrive in any order.
 ///
 /// The builder does no input or output, and copies no data: the caller keeps the clusters of the
-/// extent in the making, and the builder reports which blocks of them to write. It checks
-/// everything that a reader would check.
+/// current extent, and the builder reports which blocks of them to write. It checks everything that
+/// a reader would check.
 ///
 /// <doc:WriteAnArchive> has an example.
 public struct ArchiveBuilder: Sendable {
@@ -13,7 +13,7 @@ public struct ArchiveBuilder: Sendable {
     public var header: ExtentHeader
     /// The 512 bytes of the header.
     public var headerBytes: [UInt8]
-    /// The blocks, in their order, as places in the memory of the caller.
+    /// The blocks, in their order, as ranges in the caller's memory.
     public var blocks: [Range<Int>]
   }
 
@@ -25,7 +25,7 @@ public struct ArchiveBuilder: Sendable {
   private var slots: [ExtentHeader.Slot] = []
   private var blocks: [Range<Int>] = []
   private var extentCount = 0
-  /// Bytes of the archive before the extent in the making.
+  /// The size of the archive before the current extent, in bytes.
   private var position: UInt64
 
   /// - Parameters:
@@ -42,19 +42,19 @@ public struct ArchiveBuilder: Sendable {
     self.digest = digest
   }
 
-  /// Clusters that fit in the extent in the making. At 0, call ``nextExtent()``.
+  /// The number of clusters that still fit in the current extent. At 0, call ``nextExtent()``.
   public var room: Int { VMAFormat.slotsPerExtent - slots.count }
 
   /// Adds a cluster whose non-zero blocks are known.
   ///
   /// - Parameters:
   ///   - device: the id of the device.
-  ///   - cluster: its place on the device, in units of 64 KiB. The clusters of `vmstate` must come
-  ///     in order.
+  ///   - cluster: its place on the device, in units of 64 KiB. The clusters of `vmstate` must be
+  ///     added in order.
   ///   - mask: bit j set: store block j of the cluster.
-  ///   - position: where the 64 KiB of the cluster begin in the memory of the caller. Without any
-  ///     block to store it has no meaning.
-  /// - Throws: `FormatError` if the archive cannot have this cluster; nothing is added then.
+  ///   - position: where the 64 KiB of the cluster begin in the caller's memory. It has no meaning
+  ///     if no block is stored.
+  /// - Throws: `FormatError` if the archive cannot contain this cluster; nothing is added then.
   public mutating func add(
     device: UInt8, cluster: UInt64, mask: UInt16, at position: Int = 0
   ) throws(FormatError) {
@@ -82,15 +82,15 @@ public struct ArchiveBuilder: Sendable {
     }
   }
 
-  /// Adds a cluster; its blocks of zeros are left out.
+  /// Adds a cluster; its blocks of zeros are not stored.
   ///
   /// - Parameters:
-  ///   - data: 64 KiB. At the end of a device, zeros fill them up.
+  ///   - data: 64 KiB. At the end of a device, pad it with zeros.
   ///   - device: the id of the device.
-  ///   - cluster: its place on the device, in units of 64 KiB. The clusters of `vmstate` must come
-  ///     in order.
-  ///   - position: where the data begins in the memory of the caller.
-  /// - Throws: `FormatError` if the archive cannot have this cluster; nothing is added then.
+  ///   - cluster: its place on the device, in units of 64 KiB. The clusters of `vmstate` must be
+  ///     added in order.
+  ///   - position: where the data begins in the caller's memory.
+  /// - Throws: `FormatError` if the archive cannot contain this cluster; nothing is added then.
   public mutating func add(
     _ data: Span<UInt8>, device: UInt8, cluster: UInt64, at position: Int
   ) throws(FormatError) {
@@ -109,7 +109,7 @@ public struct ArchiveBuilder: Sendable {
     try add(device: device, cluster: cluster, mask: mask, at: position)
   }
 
-  /// Ends the extent in the making. Once it is written, the caller can forget its clusters.
+  /// Ends the current extent. Once it is written, the caller can discard its clusters.
   ///
   /// - Returns: the extent; nil if it has no cluster.
   public mutating func nextExtent() -> Extent? {
@@ -117,10 +117,10 @@ public struct ArchiveBuilder: Sendable {
   }
 
   /// Ends the archive. Write its last extent only after this call, so that an archive that could
-  /// not be finished never looks complete.
+  /// not be completed never looks complete.
   ///
-  /// - Returns: the last extent; nil if it has no cluster. An archive without any cluster has one
-  ///   extent nevertheless.
+  /// - Returns: the last extent; nil if it has no cluster. An archive without any cluster still has
+  ///   one extent.
   /// - Throws: `FormatError` with the code `incomplete` if a cluster is missing.
   public mutating func finish() throws(FormatError) -> Extent? {
     try census.checkComplete(header.devices)

@@ -5,10 +5,10 @@ extension ArchiveHeader {
   public struct Device: Hashable, Sendable {
     /// 1…254; the index in the device table.
     public var id: UInt8
-    /// The stored name without the NUL at its end. It is any bytes: check it before you use it as a
-    /// file name. A name with a NUL inside can be read, but not written.
+    /// The stored name without its terminating NUL. It may contain any bytes: check it before you
+    /// use it as a file name. A name that contains a NUL can be read, but not written.
     public var name: [UInt8]
-    /// Bytes; a multiple of 512. The size of `vmstate` is only an estimate, and any number.
+    /// Bytes; a multiple of 512. The size of `vmstate` is only an estimate, and can be any number.
     public var size: UInt64
 
     public init(id: UInt8, name: [UInt8], size: UInt64) {
@@ -17,7 +17,7 @@ extension ArchiveHeader {
       self.size = size
     }
 
-    /// Whether this is the RAM stream, whose clusters come in order, and which may be longer than
+    /// Whether this is the RAM stream, whose clusters are in order, and which may be longer than
     /// `size`.
     public var isVMState: Bool { name == VMAFormat.vmstateName }
 
@@ -26,7 +26,7 @@ extension ArchiveHeader {
       size.dividedRoundingUp(by: UInt64(VMAFormat.clusterSize))
     }
 
-    /// Checks what the format demands of a device, when reading and when writing.
+    /// Checks the limits of the format, for reading and writing.
     ///
     /// - Parameter byte: where the entry is in the header.
     func check(byte: UInt64? = nil) throws(FormatError) {
@@ -42,7 +42,7 @@ extension ArchiveHeader {
 }
 
 extension Array where Element == ArchiveHeader.Device {
-  /// The clusters of all devices; the largest number where there are more.
+  /// The number of clusters of all devices; on overflow, the largest number.
   var clusterCount: UInt64 {
     reduce(0) { sum, device in
       let (sum, overflows) = sum.addingReportingOverflow(device.clusterCount)

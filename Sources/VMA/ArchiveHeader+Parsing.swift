@@ -5,7 +5,7 @@ extension ArchiveHeader {
   ///
   /// - Parameter prefix: the first bytes of an archive, any number of them.
   /// - Returns: bytes, a multiple of 512, at most `VMAFormat.maximumHeaderSize`; nil if more bytes
-  ///   are needed to tell.
+  ///   are needed to determine it.
   package static func byteCount(prefix: Span<UInt8>) throws(FormatError) -> Int? {
     for index in 0..<min(4, prefix.count)
     where prefix[index] != UInt8(truncatingIfNeeded: VMAFormat.archiveMagic >> (24 - 8 * index)) {
@@ -28,7 +28,7 @@ extension ArchiveHeader {
     return Int(size)
   }
 
-  /// Reads a complete header and checks all of it.
+  /// Reads and checks a complete header.
   ///
   /// - Parameter bytes: as many as `byteCount(prefix:)` says, from the start of the archive.
   package init(
@@ -52,8 +52,8 @@ extension ArchiveHeader {
     if let firstFault { throw firstFault }
   }
 
-  /// Reads what is readable of a header whose checksum may be wrong. Invalid entries are left out;
-  /// what the others say may be wrong.
+  /// Reads as much as possible of a header whose checksum may be wrong. Invalid entries are
+  /// skipped; the others may contain wrong values.
   ///
   /// - Parameter bytes: as many as `byteCount(prefix:)` says.
   init(salvaging bytes: Span<UInt8>) {
@@ -66,7 +66,7 @@ extension ArchiveHeader {
     self.init(entriesOf: bytes, blobs: blobs) { _ in }
   }
 
-  /// - Parameter reject: called for each invalid entry, which is left out.
+  /// - Parameter reject: called for each invalid entry, which is skipped.
   private init(
     entriesOf bytes: Span<UInt8>, blobs: BlobBuffer, reject: (FormatError) -> Void
   ) {

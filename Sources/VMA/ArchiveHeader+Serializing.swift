@@ -3,8 +3,8 @@
 extension ArchiveHeader {
   /// The bytes of the header, a multiple of 512.
   ///
-  /// - Throws: if the format cannot hold the header. What was read can also be written, unless a
-  ///   name contains a NUL.
+  /// - Throws: if the format cannot hold the header. A header that was read can also be written,
+  ///   unless a name contains a NUL.
   package func serialized(digest: any MessageDigest.Type) throws(FormatError) -> [UInt8] {
     guard configs.count <= VMAFormat.maximumConfigCount else {
       throw FormatError(

@@ -7,7 +7,7 @@ public struct ArchiveHeader: Hashable, Sendable {
   public var creationTime: Int64
   /// In the order of the config table.
   public var configs: [Config]
-  /// Ascending by id in a header that was read.
+  /// In the order of their ids if the header was read.
   public var devices: [Device]
 
   public init(uuid: UUID, creationTime: Int64, configs: [Config], devices: [Device]) {

@@ -39,7 +39,7 @@ public struct ArchiveParser: Sendable {
 
   /// The header of the archive, once an event has reported it.
   public private(set) var header: ArchiveHeader?
-  /// What is wrong with a header that is used nevertheless.
+  /// The fault of a header that is used despite it.
   package private(set) var headerFault: FormatError?
   /// Bytes of the archive before the current header or data.
   private var start: UInt64 = 0
@@ -77,9 +77,9 @@ public struct ArchiveParser: Sendable {
   ///
   /// - Parameters:
   ///   - bytes: bytes of the archive, any number. Ranges in events refer to them.
-  ///   - index: where in `bytes` to begin; it moves behind the consumed bytes.
+  ///   - index: where in `bytes` to begin; it advances past the consumed bytes.
   /// - Returns: nil if all bytes are consumed and the next event needs more.
-  /// - Throws: `FormatError` if the archive is invalid, then and in all later calls.
+  /// - Throws: `FormatError` if the archive is invalid, in this call and all later ones.
   public mutating func next(
     in bytes: Span<UInt8>, from index: inout Int
   ) throws(FormatError) -> Event? {
@@ -102,10 +102,10 @@ public struct ArchiveParser: Sendable {
   }
 
   /// Skips data of the current extent: the caller does not need it, or has read it already. The
-  /// bytes that `next` receives must continue behind it.
+  /// bytes that `next` receives must continue after it.
   ///
   /// - Parameter count: the number of bytes; without it, all data and zeros of the extent.
-  /// - Returns: the bytes skipped: no more than the extent has left, and 0 outside of an extent.
+  /// - Returns: the bytes skipped: at most what remains of the extent, and 0 outside of an extent.
   @discardableResult
   public mutating func skipData(_ count: Int = .max) -> Int {
     guard state == .data else { return 0 }
@@ -131,7 +131,7 @@ public struct ArchiveParser: Sendable {
     return census
   }
 
-  /// Checks that no header or extent is cut short.
+  /// Checks that no header or extent is truncated.
   package func checkEnd() throws(FormatError) {
     if let failure { throw failure }
     switch state {
@@ -156,7 +156,7 @@ public struct ArchiveParser: Sendable {
   ) throws(FormatError) -> Event? {
     while partial.count < headerSize {
       guard gather(headerSize, of: bytes, from: &index) else {
-        // What is not an archive is refused at its first bytes.
+        // Rejects anything that is not an archive at its first bytes.
         _ = try ArchiveHeader.byteCount(prefix: partial.span)
         return nil
       }
@@ -235,7 +235,7 @@ public struct ArchiveParser: Sendable {
       let first = index
       index += piece.length
       start += UInt64(piece.length)
-      // The last block of a device can reach beyond its end.
+      // The last block of a device can extend beyond its end.
       guard length > 0 else { continue }
       return .data(
         device: piece.device, offset: piece.offset, range: first..<first + Int(length))

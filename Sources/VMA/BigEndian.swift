@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 extension Span<UInt8> {
-  /// Loads a big-endian integer. The one bounds check up front lets the optimizer make a single
-  /// load and a byte swap of the loop.
+  /// Loads a big-endian integer. With one bounds check before the loop, the optimizer turns the
+  /// loop into a load and a byte swap.
   @inline(__always)
   package func load<Value: FixedWidthInteger & UnsignedInteger>(
     _ offset: Int, as type: Value.Type = Value.self

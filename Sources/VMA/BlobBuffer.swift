@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The part of a header that names and data point into.
+/// The part of a header that contains the names and the data of configs.
 struct BlobBuffer {
   private let start: Int
   private let size: Int

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Counts the clusters of an archive as its extents are read or written. Nothing else shows whether
-/// an archive is complete: it has no end marker, and if it is truncated between two extents it
-/// looks sound.
+/// Counts the clusters of an archive as its extents are read or written. Only this shows whether an
+/// archive is complete: it has no end marker, and if it is truncated between two extents it looks
+/// intact.
 ///
-/// Every cluster of every device must come exactly once, and those of `vmstate` in order.
+/// Every cluster of every device must occur exactly once, and those of `vmstate` in order.
 public struct ClusterCensus: Sendable {
   private struct Tally: Sendable {
     var device: ArchiveHeader.Device
@@ -13,27 +13,27 @@ public struct ClusterCensus: Sendable {
     var lastMask: UInt16
     var seen: ClusterSet
     var seenCount: UInt64 = 0
-    /// Whether clusters come in order, any number of them: `vmstate`.
+    /// Whether any number of clusters may arrive, but in order: `vmstate`.
     var isStream: Bool
-    /// The cluster after the last one that came.
+    /// The cluster after the last one that arrived.
     var end: UInt64 = 0
 
-    /// Clusters that the device must have; `vmstate` has all up to the last one that came.
+    /// Clusters that the device must have; for `vmstate`, all up to the last that arrived.
     var neededCount: UInt64 { max(clusterCount, device.isVMState ? end : 0) }
     var isComplete: Bool { seenCount >= neededCount }
   }
 
-  /// Above 4 TiB of disks in total, one bit for each cluster claimed is no longer cheap.
+  /// Above 4 TiB of disks in total, one bit for each claimed cluster is too much memory.
   private static let denseLimit: UInt64 = 1 << 26
 
-  /// Bytes that a census allocates at the start, at most.
+  /// The maximum number of bytes that a census allocates at the start.
   package static func memory(for devices: [ArchiveHeader.Device]) -> Int {
     let claimed = devices.clusterCount
     return claimed <= denseLimit ? Int(claimed / 8) + 8 * devices.count : 0
   }
 
   private var tallies: [Tally]
-  /// For each device id the index of its tally, or -1.
+  /// The index of the tally for each device id, or -1.
   private var index: [Int]
 
   /// - Parameter devices: of the archive.
@@ -67,13 +67,13 @@ public struct ClusterCensus: Sendable {
 
   /// Counts the clusters of an extent.
   ///
-  /// - Throws: `FormatError` at the first slot that is invalid; slots before it are counted.
+  /// - Throws: `FormatError` at the first invalid slot; slots before it are counted.
   public mutating func record(_ header: ExtentHeader) throws(FormatError) {
     for slot in header.slots { try record(slot, of: header) }
   }
 
   /// Counts one cluster: its device must exist, the cluster and its blocks must be inside the
-  /// device, and it must be the first of its number.
+  /// device, and it must not have been counted before.
   ///
   /// - Parameter header: of its extent, for the error.
   package mutating func record(
@@ -115,23 +115,23 @@ public struct ClusterCensus: Sendable {
     tallies[index].end = max(tallies[index].end, cluster + 1)
   }
 
-  /// Where the tally of a device is; nil if the archive does not have the device.
+  /// The index of a device's tally; nil if the archive does not have the device.
   private func place(of device: ArchiveHeader.Device) -> Int? {
     let index = index[Int(device.id)]
     return index < 0 ? nil : index
   }
 
-  /// Clusters of the device that have come.
+  /// The number of clusters of the device that have arrived.
   public func count(of device: ArchiveHeader.Device) -> UInt64 {
     place(of: device).map { tallies[$0].seenCount } ?? 0
   }
 
-  /// Whether all clusters of the device have come (of `vmstate`, as many as its size says).
+  /// Whether all clusters of the device have arrived (of `vmstate`, as many as its size says).
   public func isComplete(_ device: ArchiveHeader.Device) -> Bool {
     place(of: device).map { tallies[$0].isComplete } ?? false
   }
 
-  /// The final length of the device in bytes: its size, or for `vmstate`, what has come.
+  /// The final length of the device in bytes: its size, or for `vmstate`, what has arrived.
   public func length(of device: ArchiveHeader.Device) -> UInt64 {
     guard let place = place(of: device) else { return 0 }
     let tally = tallies[place]
@@ -156,8 +156,8 @@ public struct ClusterCensus: Sendable {
     }
   }
 
-  /// The first cluster at or after `cluster` that has come (or, with `seen` false, that has not);
-  /// nil if there is none up to the end of the device.
+  /// The first cluster at or after `cluster` that has arrived (or, with `seen` false, that has
+  /// not); nil if there is none up to the end of the device.
   package func next(
     seen: Bool, of device: ArchiveHeader.Device, from cluster: UInt64, below limit: UInt64? = nil
   ) -> UInt64? {
@@ -177,7 +177,7 @@ public struct ClusterCensus: Sendable {
     return found < limit ? found : nil
   }
 
-  /// The clusters of the device that have come; not of a `vmstate` that must come in order.
+  /// The clusters of the device that have arrived; not for a `vmstate` that must arrive in order.
   package func clusters(of device: ArchiveHeader.Device) -> ClusterSet {
     place(of: device).map { tallies[$0].seen } ?? ClusterSet(denseCount: nil)
   }

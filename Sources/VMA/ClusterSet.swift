@@ -2,9 +2,9 @@
 
 /// A set of clusters, one bit each.
 ///
-/// A plain bit field costs memory for what a header merely claims, and 254 devices of 256 TiB can
-/// be claimed in a few bytes. So the field comes in two forms: dense where the claim is small, and
-/// hashed words, which cost only what really came, where it is not.
+/// A plain bit field needs memory for what a header merely claims, and a few bytes can claim 254
+/// devices of 256 TiB. So a small claim uses a dense field, and a large one uses hashed words,
+/// which only need memory for clusters that arrive.
 package struct ClusterSet: Sendable {
   private enum Words: Sendable {
     case dense([UInt64])
@@ -12,13 +12,13 @@ package struct ClusterSet: Sendable {
   }
 
   private var words: Words
-  // Clusters mostly come in order: of 64 insertions, 63 touch only this word.
+  // Clusters mostly arrive in order: of 64 insertions, 63 touch only this word.
   private var currentIndex: UInt64 = 0
   private var current: UInt64 = 0
 
   /// An empty set.
   ///
-  /// - Parameter denseCount: clusters to make room for; nil for the form that makes none.
+  /// - Parameter denseCount: the number of clusters for the dense form; nil for the sparse form.
   package init(denseCount: UInt64?) {
     words =
       if let denseCount {
@@ -28,10 +28,10 @@ package struct ClusterSet: Sendable {
       }
   }
 
-  /// Puts a cluster in.
+  /// Inserts a cluster.
   ///
-  /// - Parameter cluster: in dense form, below the count given at the start.
-  /// - Returns: whether it was not there yet.
+  /// - Parameter cluster: in dense form, less than `denseCount`.
+  /// - Returns: whether it is new.
   package mutating func insert(_ cluster: UInt64) -> Bool {
     if cluster / 64 != currentIndex {
       store()
@@ -62,17 +62,17 @@ package struct ClusterSet: Sendable {
     return limit
   }
 
-  /// In sparse form with few words: the first word at or after `index` that is not empty, so that
-  /// the void between is not walked through; `.max` if there is none. Otherwise nil.
+  /// In sparse form with few words: the first non-empty word at or after `index`, so that a search
+  /// skips empty words; `.max` if there is none. Otherwise nil.
   private func nextStored(from index: UInt64) -> UInt64? {
     guard case .sparse(let words) = words, words.count <= 1024, word(index) == 0 else { return nil }
     let stored = words.keys.lazy.filter { $0 > index }.min() ?? .max
     return current != 0 && currentIndex > index ? min(stored, currentIndex) : stored
   }
 
-  /// Calls `body` with each word of 64 clusters that holds any, ascending: its index (the number of
-  /// its first cluster, divided by 64) and its bits. It takes the time of what is in the set,
-  /// however far apart that lies.
+  /// Calls `body` with each non-empty word of 64 clusters, ascending: its index (the number of its
+  /// first cluster, divided by 64) and its bits. The time depends only on the number of clusters in
+  /// the set.
   package func forEachWord<Failure: Error>(
     _ body: (_ index: UInt64, _ bits: UInt64) throws(Failure) -> Void
   ) throws(Failure) {
@@ -89,7 +89,7 @@ package struct ClusterSet: Sendable {
     }
   }
 
-  /// Puts all clusters of another set in.
+  /// Inserts all clusters of another set.
   package mutating func formUnion(_ other: ClusterSet) {
     other.forEachWord { index, bits in
       var rest = bits
@@ -100,7 +100,7 @@ package struct ClusterSet: Sendable {
     }
   }
 
-  /// The 64 clusters from `index` times 64 on, one bit each.
+  /// The 64 clusters from `index * 64` on, one bit each.
   package func word(_ index: UInt64) -> UInt64 {
     index == currentIndex ? current : load(index)
   }

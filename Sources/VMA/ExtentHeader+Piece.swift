@@ -19,10 +19,10 @@ extension ExtentHeader {
     }
   }
 
-  /// Calls `body` for each piece, in the order of the stored blocks. Neighbors on the device are
-  /// joined, so that a run of full clusters is one piece.
+  /// Calls `body` for each piece, in the order of the stored blocks. Pieces that are adjacent on
+  /// the device are joined, so that a run of full clusters is one piece.
   ///
-  /// Blocks are not split: the last piece of a device can reach beyond its size.
+  /// Blocks are not split: the last piece of a device can extend beyond its size.
   @inlinable
   public func forEachPiece<Failure: Error>(
     _ body: (Piece) throws(Failure) -> Void

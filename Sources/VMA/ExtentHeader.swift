@@ -25,7 +25,7 @@ public struct ExtentHeader: Hashable, Sendable {
     self.init(checked: slots)
   }
 
-  /// - Parameter slots: at most 59, of devices that can be.
+  /// - Parameter slots: at most 59, of valid devices.
   init(checked slots: [Slot], number: Int = 0, byte: UInt64 = 0) {
     self.slots = slots
     self.number = number
@@ -53,7 +53,7 @@ public struct ExtentHeader: Hashable, Sendable {
 // MARK: - Reading and writing
 
 extension ExtentHeader {
-  /// Reads an extent header and checks all that can be checked without the archive's header.
+  /// Reads an extent header and checks everything that does not depend on the archive's header.
   ///
   /// - Parameters:
   ///   - bytes: 512 bytes; fewer at the end of a truncated archive.
@@ -110,8 +110,8 @@ extension ExtentHeader {
     }
   }
 
-  /// Whether these 512 bytes can be a valid extent header, apart from their checksum. This is cheap
-  /// enough to test at every byte of data that is full of the magic.
+  /// Whether these 512 bytes can be a valid extent header, apart from their checksum. This is fast
+  /// enough to test at every byte, even of data that is full of the magic.
   ///
   /// - Parameter uuid: of the archive; nil if it is not known.
   package static func isPlausible(_ bytes: Span<UInt8>, uuid: ArchiveHeader.UUID?) -> Bool {

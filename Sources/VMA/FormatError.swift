@@ -14,11 +14,11 @@ public struct FormatError: Error, Hashable, Sendable, CustomStringConvertible {
   }
 
   public var code: Code
-  /// One line for people, without the place. Text from the archive in it is not made safe for a
+  /// One line for people, without the position. Text from the archive in it is not escaped for a
   /// terminal.
   public var message: String
-  /// Bytes from the start of the uncompressed archive; nil for an error of the archive as a whole,
-  /// and of values that were not read from one.
+  /// Bytes from the start of the uncompressed archive; nil for an error of the entire archive, and
+  /// of values that were not read from one.
   public var byte: UInt64?
   /// The number of the extent, counted from 0; nil for an error outside of extents.
   public var extent: Int?
@@ -30,7 +30,7 @@ public struct FormatError: Error, Hashable, Sendable, CustomStringConvertible {
     self.extent = extent
   }
 
-  /// The message and its place.
+  /// The message and its position.
   public var description: String {
     switch (extent, byte) {
     case (let extent?, let byte?): "extent \(extent) at byte \(byte): \(message)"
@@ -41,7 +41,7 @@ public struct FormatError: Error, Hashable, Sendable, CustomStringConvertible {
 }
 
 extension FormatError.Code {
-  // The archive as a whole.
+  // The entire archive.
   /// Not a VMA archive at all.
   public static let notAnArchive = Self(rawValue: "not-an-archive")
   /// The archive ends in the middle of its header or of an extent.
@@ -61,7 +61,7 @@ extension FormatError.Code {
   public static let name = Self(rawValue: "name")
   /// More configs than an archive can hold.
   public static let configCount = Self(rawValue: "config-count")
-  /// An id that a device cannot have, or that two devices have.
+  /// An invalid device id, or one that two devices have.
   public static let deviceID = Self(rawValue: "device-id")
   public static let deviceSize = Self(rawValue: "device-size")
 
@@ -82,7 +82,7 @@ extension FormatError.Code {
   /// A cluster of `vmstate` out of order.
   public static let clusterOrder = Self(rawValue: "cluster-order")
 
-  /// A call with an argument that it cannot use.
+  /// An invalid argument of a call.
   public static let argument = Self(rawValue: "argument")
 }
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Goes through the pieces of an extent as its data arrives, in parts of any size.
+/// Iterates over the pieces of an extent as its data arrives, in parts of any size.
 struct PieceCursor: Sendable {
   private(set) var extent = ExtentHeader()
-  /// Bytes of the extent's data that have not come yet.
+  /// Bytes of the extent's data that have not arrived yet.
   private(set) var dataRest = 0
-  /// Made when the first piece is asked for: most callers skip the data.
+  /// Created for the first piece: most callers skip the data.
   private var pieces: [ExtentHeader.Piece]?
   private var index = 0
-  /// Bytes of the current piece that are done.
+  /// Bytes of the current piece that are processed.
   private var done = 0
   /// Bytes of each device, by its id.
   private var sizes = [UInt64](repeating: 0, count: 256)
@@ -31,9 +31,9 @@ struct PieceCursor: Sendable {
     done = 0
   }
 
-  /// The next piece, or as much of it as has come.
+  /// The next piece, or as much of it as has arrived.
   ///
-  /// - Parameter available: bytes of data that are there.
+  /// - Parameter available: the number of available bytes of data.
   /// - Returns: nil if the extent has no more pieces, or if the next one needs data.
   mutating func next(_ available: Int) -> ExtentHeader.Piece? {
     if pieces == nil {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The numbers of the VMA format, version 1.
+/// The constants of the VMA format, version 1.
 ///
 /// ```
 /// archive  = header extent*                    no end marker
