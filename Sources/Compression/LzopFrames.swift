@@ -43,7 +43,7 @@ import System
   private var decoded: Buffer?
   private var undelivered = 0..<0
   private var end: FrameEnd?
-  /// Room behind a block, for words.
+  /// Space after a block, because it is processed in words.
   private static let slack = 16
   /// The size of all blocks of a file except its last.
   private var usualSize: Int?

@@ -4,31 +4,31 @@ import DequeModule
 import NBD
 import VMA
 
-/// Which parts of an export have to be read, in whole clusters, looked up a part at a time as the
-/// reader gets there.
+/// The parts of an export that must be read, in whole clusters, queried on demand as reading
+/// advances.
 struct DataMap {
   private let connection: NBDClient
-  /// Data that is known, ascending, not overlapping.
+  /// Known data ranges, ascending, without overlap.
   private var known: Deque<Range<UInt64>> = []
-  /// Between these, the server was asked.
+  /// The range that the server was queried for.
   private var start: UInt64 = 0
   private var end: UInt64 = 0
   private var asks: Bool
 
-  /// Bytes asked for at once.
+  /// Bytes in one query.
   private let window: UInt64
 
-  /// - Parameter isLive: whether a guest's write may have to wait until a question is answered. Then
-  ///   one is about at most 1024 clusters. Else a TiB of hole takes a thousand questions, and of
-  ///   data that lies in single clusters at most 16384 pieces are kept.
+  /// - Parameter isLive: whether a guest write may have to wait for a query, which then covers at
+  ///   most 1024 clusters. Otherwise, a hole of 1 TiB takes a thousand queries, and if data is in
+  ///   single clusters at most 16384 ranges are kept.
   init(_ connection: NBDClient, isLive: Bool) {
     self.connection = connection
     window = isLive ? 64 << 20 : 1 << 30
     asks = connection.canTellHoles
   }
 
-  /// The first data at or after `offset`, nil where only zeros are left. Made to be asked for what
-  /// comes next: what lies before is forgotten.
+  /// The first data at or after `offset`; nil if only zeros remain. Call it with ascending offsets:
+  /// earlier ranges are dropped.
   mutating func next(from offset: UInt64) throws -> Range<UInt64>? {
     if offset < start {
       known = []
@@ -46,7 +46,7 @@ struct DataMap {
     }
   }
 
-  /// Moves `end` on, by one question.
+  /// Advances `end` with one query.
   private mutating func look() throws {
     let size = connection.size
     let clusterSize = UInt64(VMAFormat.clusterSize)
@@ -64,7 +64,7 @@ struct DataMap {
       if !stretch.isZero { add(end..<next) }
       end = next
     }
-    // A server that goes on in tiny steps, or not at all, costs more than it saves.
+    // If a server answers in tiny steps, or not at all, queries cost more than they save.
     if end - start < clusterSize { asks = false }
   }
 

@@ -2,19 +2,19 @@
 
 package import System
 
-/// A descriptor that a disk is written to. Zeros become holes where that is sure to be right: in a
-/// regular file, not opened for appending, from its end on. Elsewhere many pieces are written by one
-/// system call.
+/// A descriptor that a disk is written to. Zeros become holes only where that is certainly right:
+/// in a regular file, not opened for appending, from its end on. Otherwise many pieces are written
+/// by one system call.
 package struct DescriptorSink: DiskSink {
   private let descriptor: Descriptor
-  /// In a file that can have holes: where the next byte goes, where the file ends at least, and where
-  /// the descriptor stands.
+  /// For a file that can have holes: the position of the next byte, the minimum size of the file,
+  /// and the position of the descriptor.
   private var file: (next: UInt64, end: UInt64, position: UInt64)?
-  /// What was not written yet.
+  /// Pieces that are not written yet.
   private var pieces: [(buffer: Buffer, range: Range<Int>)] = []
   private var byteCount = 0
 
-  /// What one system call may write: no signal is handled before its end.
+  /// The limits of one system call: no signal is handled before its end.
   private static let mostPieces = 1024
   private static let mostBytes = 1 << 22
 
@@ -56,7 +56,7 @@ package struct DescriptorSink: DiskSink {
 
   package mutating func flush() throws {
     if let (next, end, position) = file {
-      // So that what follows may fail and leave no wrong length unseen.
+      // If a later step fails, the file still has the right length.
       if next > end { try descriptor.truncate(to: next) }
       if next != position { try descriptor.seek(to: next) }
       file = (next, max(next, end), next)

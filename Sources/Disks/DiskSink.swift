@@ -6,7 +6,7 @@ package import System
 package protocol DiskSink {
   mutating func write(_ buffer: Buffer, _ range: Range<Int>) throws
   mutating func skip(zeros count: UInt64) throws
-  /// Writes what was given so far: its buffers are about to be used again.
+  /// Writes all data so far: its buffers are about to be reused.
   mutating func flush() throws
 }
 

@@ -89,7 +89,8 @@ package final class DiskSource: Sendable {
     try content.data(from: offset)
   }
 
-  /// Reads bytes of the disk; of a stream, or one that is not live, in order. What lies behind the content is zeros.
+  /// Reads bytes of the disk, in order unless it is live. After the end of the content there are
+  /// zeros.
   package func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws {
     let wanted = Int(min(UInt64(range.count), content.size - min(offset, content.size)))
     let part = range.lowerBound..<range.lowerBound + wanted

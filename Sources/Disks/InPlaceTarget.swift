@@ -133,7 +133,7 @@ package final class InPlaceTarget: DiskTarget {
     }
   }
 
-  /// Frees a range, so that thin storage stays thin, or else leaves what is zero already.
+  /// Frees a range, so that thin storage stays thin, or else skips parts that are already zero.
   private func makeZeros(_ range: Range<UInt64>) throws {
     let first = (range.lowerBound + unit - 1) / unit * unit
     let inner = first..<max(first, range.upperBound / unit * unit)
@@ -151,7 +151,7 @@ package final class InPlaceTarget: DiskTarget {
     try forEachPartWithData(of: range, fillWithZeros)
   }
 
-  /// Reads a range and gives the parts of it that are not zeros.
+  /// Reads a range and passes on the parts of it that are not zeros.
   private func forEachPartWithData(
     of range: Range<UInt64>, _ body: (Range<UInt64>) throws -> Void
   ) throws {

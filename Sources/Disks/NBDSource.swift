@@ -7,11 +7,11 @@ import System
 
 /// A disk that an NBD server exports.
 ///
-/// What the server knows to be zeros is not read. The rest is read front to back, with requests for
-/// the next pieces on their way while one is worked on; or, without reading ahead, in any order,
-/// with no request under way between two calls.
+/// Ranges that the server reports as zeros are not read. The rest is read from start to end, with
+/// requests for the next pieces in progress while one is processed; or, without reading ahead, in
+/// any order, with no request in progress between two calls.
 final class NBDSource: DiskContent, @unchecked Sendable {
-  /// A piece of the disk that was asked for.
+  /// A piece of the disk that was requested.
   private struct Piece {
     let range: Range<UInt64>
     let buffer: Buffer
@@ -19,15 +19,15 @@ final class NBDSource: DiskContent, @unchecked Sendable {
     var isThere = false
   }
 
-  /// The most requests that are on their way, and the bytes of each.
+  /// The maximum number of requests in progress, and the size of each in bytes.
   private static let pieceCount = 8
   private static let pieceSize = 1 << 20
 
   private let connection: NBDClient
   private var map: DataMap
-  /// In the order in which they were asked for, which is that of the disk.
+  /// In the order of the requests, which is that of the disk.
   private var pieces: Deque<Piece> = []
-  /// What lies before was asked for, or is zeros.
+  /// Everything before this was requested, or is zeros.
   private var planned: UInt64 = 0
   private var free: [Buffer] = []
   private let pieceSize: Int
@@ -46,10 +46,10 @@ final class NBDSource: DiskContent, @unchecked Sendable {
 
   /// The URI.
   var name: String { connection.uri }
-  /// Bytes of the disk.
+  /// The size of the disk in bytes.
   var size: UInt64 { connection.size }
 
-  /// The first data at or after `offset`; what is before it is zeros. Nil where only zeros are left.
+  /// The first data at or after `offset`; everything before it is zeros. Nil if only zeros remain.
   func data(from offset: UInt64) throws -> Range<UInt64>? {
     guard readsAhead else { return try map.next(from: offset) }
     try plan()
@@ -65,9 +65,9 @@ final class NBDSource: DiskContent, @unchecked Sendable {
     return found
   }
 
-  /// Reads bytes of the disk; while reading ahead, none from before what was read last.
+  /// Reads bytes of the disk; while reading ahead, only in ascending order.
   ///
-  /// - Returns: all that were wanted, less what lies behind the disk's end.
+  /// - Returns: the number of bytes read, fewer only at the end of the disk.
   /// - Throws: `Failure` 74.
   func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws -> Int {
     let end = min(offset + UInt64(range.count), size)
@@ -102,14 +102,14 @@ final class NBDSource: DiskContent, @unchecked Sendable {
       }
       if place >= piece.range.upperBound {
         pieces.removeFirst()
-        // When nothing is left to ask for, other disks need the memory.
+        // Once everything is requested, other disks need the memory.
         if planned < size { free.append(piece.buffer) }
       }
     }
     return Int(end - offset)
   }
 
-  /// Reads bytes that may begin and end anywhere, in whole blocks of the server.
+  /// Reads bytes at any alignment, in whole blocks of the server.
   private func readNow(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws {
     let block = connection.blockSize
     let end = offset + UInt64(range.count)
@@ -121,7 +121,7 @@ final class NBDSource: DiskContent, @unchecked Sendable {
     var place = offset
     while place < end {
       let start = place / block * block
-      // No more than is wanted: a write of a guest waits for it.
+      // At most the wanted blocks: a guest write waits for them.
       let last = (end + block - 1) / block * block
       let next = min(start + UInt64(pieceSize), last, size)
       try readBlocks(into: bounce, 0..<Int(next - start), at: start)
@@ -141,7 +141,7 @@ final class NBDSource: DiskContent, @unchecked Sendable {
     }
   }
 
-  /// Asks for as much as may be on its way.
+  /// Sends as many requests as may be in progress.
   private func plan() throws {
     while planned < size, pieces.count < Self.pieceCount {
       guard let data = try map.next(from: planned) else {
@@ -158,7 +158,7 @@ final class NBDSource: DiskContent, @unchecked Sendable {
     if planned == size { free = [] }
   }
 
-  /// Leaves the server, when all is done: until then it keeps its export for us.
+  /// Disconnects when everything is done: until then the server keeps its export available.
   func close() {
     connection.close()
   }

@@ -6,10 +6,10 @@ import VMA
 
 /// Clusters in an unlinked file, each with a map of its sectors.
 ///
-/// The file is laid out in slots of a cluster's size, which are allocated when they are needed: its
-/// size depends on what waits, not on the devices, which may be larger than any file can be. A slot
-/// holds a cluster, or a page of entries that say where 2048 neighbouring clusters of a device lie.
-/// In memory there is one number for each page.
+/// The file consists of slots of one cluster each, allocated on demand: its size depends on the
+/// waiting data, not on the devices, which may be larger than any file can be. A slot contains a
+/// cluster, or a page of entries that locate 2048 adjacent clusters of a device. In memory there is
+/// one number for each page.
 final class ClusterFile {
   struct Entry {
     var slot: UInt64
@@ -20,15 +20,15 @@ final class ClusterFile {
   /// Bytes of an entry: the sector map, the slot (0: none), and zeros.
   private static let entrySize = 32
   private static let entriesPerPage = slotSize / UInt64(entrySize)
-  /// Free slots that are used again at most. The space of others is freed, too, but the file goes on
-  /// behind them.
+  /// The maximum number of free slots that are reused. The space of others is freed, too, but the
+  /// file grows instead.
   private static let mostFreeSlots = 1 << 16
 
   private let file: Descriptor
   private let scratch: Buffer
   private var pages: [PartialClusters.Key: UInt64] = [:]
   private var freeSlots: [UInt64] = []
-  /// The slot behind the last one; slot 0 is not used.
+  /// The slot after the last one; slot 0 is not used.
   private var end: UInt64 = 1
 
   /// - Parameter directory: of the file, see `Descriptor.temporary`.
@@ -37,7 +37,7 @@ final class ClusterFile {
     file = try .temporary(in: directory)
   }
 
-  /// What is in the file of a cluster; nil for nothing.
+  /// What the file contains of a cluster; nil for nothing.
   func entry(_ key: PartialClusters.Key) throws -> Entry? {
     guard let page = pages[Self.pageKey(key)] else { return nil }
     // The end of the last page may not be written yet.
@@ -55,7 +55,7 @@ final class ClusterFile {
     }
   }
 
-  /// Writes a cluster, in the slot that it has, if it has one.
+  /// Writes a cluster, to its existing slot if it has one.
   ///
   /// - Returns: its slot.
   func store(
@@ -80,7 +80,7 @@ final class ClusterFile {
     if let known = pages[Self.pageKey(key)] {
       page = known
     } else {
-      // A new one, which reads as zeros.
+      // A new slot, which reads as zeros.
       page = newSlot()
       pages[Self.pageKey(key)] = page
     }

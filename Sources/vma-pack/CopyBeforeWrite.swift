@@ -390,8 +390,8 @@ final class CopyBeforeWrite {
     return run.upperBound
   }
 
-  /// Reads the sectors of a cluster that were not sent. The others need not exist any more: a disk
-  /// may shrink once its tail was sent.
+  /// Reads the sectors of a cluster that were not sent. The others may no longer exist: a disk may
+  /// shrink once its tail was sent.
   private func readUntold(
     _ disk: Disk, _ source: any CopySource, _ cluster: UInt64, into buffer: Buffer,
     _ place: Range<Int>

@@ -32,8 +32,8 @@ private final class DescriptorEvents: EventBytes {
   }
 }
 
-/// The disks of a running machine, from an event stream on standard input: its declarations are
-/// read first, and `packing` reads the rest.
+/// The disks of a running VM, from an event stream on standard input: its declarations are read
+/// first, and `pack` reads the rest.
 final class LiveDisks: @unchecked Sendable {
   let configs: [ArchiveHeader.Config]
   let devices: [ArchiveHeader.Device]

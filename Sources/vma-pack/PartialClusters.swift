@@ -5,7 +5,7 @@ import Files
 import System
 import VMA
 
-/// Clusters of which only some sectors were told so far: a few in memory, the rest in a file.
+/// Clusters of which only some sectors have arrived: a few in memory, the rest in a file.
 final class PartialClusters {
   /// Bit n set: sector n of the cluster (512 bytes each) is present.
   typealias SectorMap = UInt128
@@ -18,7 +18,7 @@ final class PartialClusters {
   private struct Held {
     var place: Int
     var map: SectorMap
-    /// Its slot in the file, where it had to go there before.
+    /// Its slot in the file, if it was moved there before.
     var slot: UInt64?
   }
 
@@ -96,7 +96,7 @@ final class PartialClusters {
     if let slot = entry.slot { try file?.remove(key, slot: slot) }
   }
 
-  /// Brings a cluster in memory, for which another one may have to go to the file.
+  /// Loads a cluster into memory; another one may be moved to the file.
   private func hold(_ key: Key) throws -> Held {
     if let entry = held[key] { return entry }
     if freePlaces.isEmpty, let other = held.first {

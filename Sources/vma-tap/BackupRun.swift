@@ -53,7 +53,7 @@ final class BackupRun: @unchecked Sendable {
   /// Whether QEMU's jobs are paused; nil if unknown.
   private var isPaused: Bool? = false
 
-  /// How often background copying had to wait for the reader of the stream.
+  /// The number of pauses of background copying because the reader of the stream was slow.
   private(set) var pauseCount = 0
 
   var clusterCount: Int { targets.reduce(0) { $0 + $1.clusterCount } }

@@ -5,41 +5,41 @@ import DequeModule
 import System
 package import VMA
 
-/// Something to report about a disk.
+/// Data or zeros of a disk, to be written to the stream.
 enum Event: Sendable {
   case zeros(device: UInt8, offset: UInt64, length: UInt64, isOfGuest: Bool)
   case data(Cluster)
 }
 
-/// The data of one cluster, with room for the headers of its records in the same buffer.
+/// The data of one cluster, with space for the headers of its records in the same buffer.
 struct Cluster: Sendable {
-  /// Bytes before the data.
+  /// The number of bytes before the data.
   static let headroom = VMAFormat.blockSize
   static let capacity = headroom + VMAFormat.clusterSize
 
   var device: UInt8
-  /// Bytes into the device.
+  /// The offset in the device, in bytes.
   var offset: UInt64
   var length: Int
-  /// Whether a write of the guest is known to be the cause.
+  /// Whether a guest write is known to be the cause.
   var isOfGuest: Bool
   let buffer: Buffer
 
-  /// Where the data lies in the buffer.
+  /// Where the data is in the buffer.
   var range: Range<Int> { Self.headroom..<Self.headroom + length }
 }
 
-/// What waits to be written to the stream. Records come in any order there, so that what is
-/// easiest to give is given first.
+/// The events that are not written to the stream yet. Their order there does not matter, so the
+/// cheapest ones are written first.
 ///
-/// - Data waits in a fixed number of buffers. At the high mark the copying in the background is
-///   paused; what comes then is what the guest's own writes are about to destroy.
-/// - When half of the buffers are in use, a thread of its own moves data to the spill file. No
-///   other thread ever waits for that file, except the writer for what it reads back.
-/// - Zeros take a bit for each cluster, and never wait.
+/// - Data waits in a fixed number of buffers. At the high mark, background copying is paused; all
+///   further data is what guest writes are about to overwrite.
+/// - While at least half of the buffers are in use, a thread of its own moves data to the spill
+///   file. No other thread waits for that file, except the writer when it reads data back.
+/// - Zeros take one bit for each cluster, and never wait.
 ///
-/// Only where all buffers are in use and the spill file is full, or does not keep up, does a
-/// request wait for room; after `patience` seconds the backup fails and all that comes is dropped.
+/// If all buffers are in use and the spill file is full or too slow, a request waits for a free
+/// buffer. After `patience` seconds the backup fails, and all further data is dropped.
 package final class EventQueue: @unchecked Sendable {
   /// A cluster in the spill file.
   private struct Spilled {
@@ -48,37 +48,37 @@ package final class EventQueue: @unchecked Sendable {
     var isOfGuest: Bool
     var length: Int
     var offset: UInt64
-    /// What was written must be what is read back, whatever became of it on the disk.
+    /// Detects storage that does not return what was written to it.
     var checksum: UInt64
   }
 
-  /// Zeros of one device with one cause.
+  /// Zeros of one device with the same cause.
   private struct Zeros {
     var device: ArchiveHeader.Device
     var isOfGuest: Bool
     var pending: PendingZeros
   }
 
-  /// Kept for the writer, which reads back what was spilled.
+  /// Buffers reserved for the writer, which reads the spill file.
   private static let reserve = 16
-  /// Buffers that keep their memory while they are not in use.
+  /// The number of unused buffers that keep their memory.
   private static let warmCount = 64
-  /// Seconds until a spill file that was full is tried again.
+  /// Seconds until a full spill file is tried again.
   private static let retryInterval = 0.2
 
   private let monitor = Monitor()
   private let mailbox: Mailbox
   private let patience: Double
   private let spill: (any SpillStorage)?
-  /// Wakes the thread that spills, which must not wake for each cluster.
+  /// Wakes the spilling thread, so that not every cluster has to.
   private let bell = Doorbell()
 
   private let bufferCount: Int
   private let highMark: Int
   private let lowMark: Int
   private let spillMark: Int
-  /// Buffers that are not in use: those that were used last are still in a cache, and those of a
-  /// rush of writes have given their memory back, but not their addresses.
+  /// Unused buffers. The last ones used are still in a processor cache; those that were only needed
+  /// for a burst of writes have released their memory, but not their addresses.
   private var warm: [Buffer] = []
   private var cold: [Buffer]
 
@@ -90,9 +90,9 @@ package final class EventQueue: @unchecked Sendable {
   private var spilled: Deque<Spilled> = []
   private var freeSlots: [Int] = []
   private var slotCount = 0
-  /// What is being written to the spill file. The writer may take it all the same.
+  /// The cluster being written to the spill file. The writer may use it at the same time.
   private var spilling: Cluster?
-  /// Whether the thread that spills is writing.
+  /// Whether the spilling thread is writing.
   private var isWriting = false
   /// Why the last cluster was not spilled.
   private var spillFailure: Failure?
@@ -101,18 +101,18 @@ package final class EventQueue: @unchecked Sendable {
   private var isFinished = false
   private var isDiscarding = false
 
-  /// Bytes that went to the spill file in all.
+  /// The total number of bytes written to the spill file.
   private var spilledBytes: UInt64 = 0
-  /// Seconds.
+  /// In seconds.
   private var longestWait = 0.0
 
-  /// Takes all the memory and threads that it will ever need.
+  /// Allocates all memory and starts all threads that it will ever need.
   ///
   /// - Parameters:
-  ///   - devices: in the order of their ids, from 1.
-  ///   - spill: nil where nothing is to be spilled.
-  ///   - patience: seconds that a request waits at most.
-  ///   - bufferCount: for data that waits; nil for 16 MiB for each disk, and 32 MiB at least.
+  ///   - devices: in the order of their IDs, from 1.
+  ///   - spill: nil if nothing is spilled.
+  ///   - patience: the maximum number of seconds that a request waits.
+  ///   - bufferCount: the number of data buffers; nil for 16 MiB for each disk, at least 32 MiB.
   package init(
     _ devices: [ArchiveHeader.Device], spill: (any SpillStorage)?, patience: Double,
     mailbox: Mailbox,
@@ -147,10 +147,10 @@ package final class EventQueue: @unchecked Sendable {
 
   // MARK: For the connections
 
-  /// A buffer for one cluster, waiting for room.
+  /// Waits for a free buffer for one cluster.
   ///
-  /// - Parameter hold: of the request that brings the cluster.
-  /// - Returns: nil when nothing is written any more: what comes is to be dropped.
+  /// - Parameter hold: of the request that contains the cluster.
+  /// - Returns: nil if nothing is written any more: drop the data.
   func buffer(_ hold: Hold) -> Buffer? {
     monitor.withLock {
       while !isDiscarding, freeCount <= Self.reserve {
@@ -171,7 +171,7 @@ package final class EventQueue: @unchecked Sendable {
     }
   }
 
-  /// Gives back a buffer that is not needed after all.
+  /// Returns a buffer that is not needed after all.
   func giveBack(_ buffer: Buffer) {
     monitor.withLock {
       release(buffer)
@@ -179,7 +179,7 @@ package final class EventQueue: @unchecked Sendable {
     }
   }
 
-  /// Appends data in a buffer that came from `buffer(_:)`.
+  /// Appends data in a buffer from `buffer(_:)`.
   func append(_ cluster: Cluster) {
     monitor.withLock {
       if isDiscarding { return release(cluster.buffer) }
@@ -189,7 +189,7 @@ package final class EventQueue: @unchecked Sendable {
     }
   }
 
-  /// Appends a range of zeros, in whole clusters.
+  /// Appends zeros in whole clusters.
   func appendZeros(device: UInt8, offset: UInt64, length: UInt64, isOfGuest: Bool) {
     let size = UInt64(VMAFormat.clusterSize)
     let range = Int(offset / size)..<Int((offset + length).dividedRoundingUp(by: size))
@@ -205,10 +205,10 @@ package final class EventQueue: @unchecked Sendable {
 
   // MARK: For the writer
 
-  /// The next events, waiting for one; `recycle` them.
+  /// Waits for events and returns the next ones; `recycle` them.
   ///
-  /// - Returns: nil at the end, or when the rest is dropped.
-  /// - Throws: where the spill file does not give back what was written to it.
+  /// - Returns: nil at the end, or if the rest is dropped.
+  /// - Throws: if the spill file does not return what was written to it.
   func next(atMost count: Int) throws -> [Event]? {
     try monitor.withLock {
       while !isDiscarding {
@@ -216,7 +216,7 @@ package final class EventQueue: @unchecked Sendable {
         if !clusters.isEmpty {
           return (0..<count).compactMap { _ in clusters.popFirst().map { .data($0) } }
         }
-        // Its buffer has it still. A disk that hangs must not keep it.
+        // It is still in its buffer, so a disk that hangs must not delay it.
         if let cluster = spilling {
           spilling = nil
           return [.data(cluster)]
@@ -238,7 +238,7 @@ package final class EventQueue: @unchecked Sendable {
 
   // MARK: For the main thread
 
-  /// No more will be appended.
+  /// Nothing will be appended any more.
   func finish() {
     monitor.withLock {
       isFinished = true
@@ -247,24 +247,24 @@ package final class EventQueue: @unchecked Sendable {
     bell.ring()
   }
 
-  /// Drops all that waits and all that will come; nobody waits here any more.
+  /// Drops all present and future events; no thread waits here any more.
   func discard() {
     monitor.withLock { discardAll() }
   }
 
-  /// Whether the rest is dropped, or has been.
+  /// Whether events are dropped.
   var isDiscarded: Bool {
     monitor.withLock { isDiscarding }
   }
 
-  /// For a summary: bytes that went to the spill file, and the longest that a request has waited.
+  /// For a summary: bytes written to the spill file, and the longest wait of a request.
   var summary: (spilledBytes: UInt64, longestWait: Double) {
     monitor.withLock { (spilledBytes, longestWait) }
   }
 
   // MARK: The spill file
 
-  /// Moves data to the spill file while more than half of the buffers are in use.
+  /// Moves data to the spill file while at least half of the buffers are in use.
   private func moveToSpill(_ spill: any SpillStorage) {
     var retry: Double?
     monitor.withLock {
@@ -285,7 +285,7 @@ package final class EventQueue: @unchecked Sendable {
           return (checksum, outcome)
         }
         isWriting = false
-        // Where not, the writer has taken it, or all is dropped.
+        // Otherwise the writer has used it, or all is dropped.
         let isOurs = spilling != nil
         spilling = nil
         switch outcome {
@@ -293,7 +293,7 @@ package final class EventQueue: @unchecked Sendable {
           retry = nil
           spillFailure = nil
         case .failure(let failure):
-          // Space may come back, and so may a disk.
+          // Space may become available, and the storage may recover.
           retry = Host.uptime + Self.retryInterval
           spillFailure = failure
         }
@@ -328,7 +328,7 @@ package final class EventQueue: @unchecked Sendable {
     freeSlots.isEmpty && UInt64(slotCount + 1) * UInt64(VMAFormat.clusterSize) > spill.limit
   }
 
-  /// Reads some clusters back, without the lock.
+  /// Reads some clusters from the spill file, without holding the lock.
   private func readBack(atMost count: Int) throws -> [Event]? {
     guard let spill else { return nil }
     let entries = (0..<count).compactMap { _ in spilled.popFirst() }
@@ -361,7 +361,7 @@ package final class EventQueue: @unchecked Sendable {
   private var freeCount: Int { warm.count + cold.count }
   private var usedCount: Int { bufferCount + Self.reserve - freeCount }
 
-  /// One of the buffers that are not in use, of which there must be one.
+  /// An unused buffer; there must be one.
   private func take() -> Buffer { warm.popLast() ?? cold.removeLast() }
 
   private func nextRunOfZeros() -> Event? {
@@ -413,7 +413,7 @@ package final class EventQueue: @unchecked Sendable {
     bell.ring()
   }
 
-  /// Why a request has waited for too long.
+  /// Why a request has waited too long.
   private func failure() -> Failure {
     let seconds = Int(patience)
     let cause =
@@ -447,7 +447,7 @@ private final class Doorbell: @unchecked Sendable {
     }
   }
 
-  /// Waits for the bell, or until some time.
+  /// Waits for the bell, at most until `end`.
   func wait(until end: Double?) {
     monitor.withLock {
       while !hasRung {

@@ -4,26 +4,26 @@ import ChangedBlocks
 import System
 import VMA
 
-/// Writes the event stream: its head, what comes out of the queue, and the end or the abort.
+/// Writes the event stream: its declarations, the events of the queue, and an end or abort record.
 final class EventWriter: @unchecked Sendable {
-  /// Zeros inside of a cluster are told apart from this length on: a record costs its reader more
-  /// than a few blocks of zeros do.
+  /// The minimum length of zeros inside a cluster to get a record of their own: a record costs its
+  /// reader more than a few blocks of zeros.
   private static let shortestZeroRun = 4 * VMAFormat.blockSize
-  /// 1 MiB of data for one call.
+  /// At most 1 MiB of data in one call.
   private static let batchSize = 16
 
   private let output: Descriptor
   private let queue: EventQueue
   private let mailbox: Mailbox
   private let devices: [ArchiveHeader.Device]
-  // Of the writing thread alone.
-  /// Of records without data.
+  // Only for the writing thread.
+  /// For records without data.
   private let headers: Buffer
   private var recordCount: UInt64 = 0
-  /// Bytes that were written; to be asked for when the end is.
+  /// The number of bytes written; read it only after the end.
   private(set) var byteCount: UInt64 = 0
 
-  // Of both threads.
+  // For both threads.
   private let monitor = Monitor()
   private var abortReason: String?
   private var isAtEnd = true
@@ -38,9 +38,9 @@ final class EventWriter: @unchecked Sendable {
     self.mailbox = mailbox
   }
 
-  /// Writes the head, and from then on what the queue gives.
+  /// Writes the declarations, and then the events of the queue on a thread of its own.
   ///
-  /// - Parameter time: the instant of the backup, in seconds since 1970.
+  /// - Parameter time: the point in time of the backup, in seconds since 1970.
   func start(configs: [ArchiveHeader.Config], time: Int64) throws {
     isAtEnd = false
     _ = try Thread { [self] in
@@ -62,7 +62,7 @@ final class EventWriter: @unchecked Sendable {
     }
   }
 
-  /// Drops all that is not written and ends the stream with a record that says why.
+  /// Drops all data that is not written and ends the stream with an abort record.
   func abort(_ reason: String) {
     monitor.withLock {
       abortReason = reason
@@ -71,7 +71,7 @@ final class EventWriter: @unchecked Sendable {
     queue.discard()
   }
 
-  /// Gives a reader that still reads the time to take what is on its way.
+  /// Waits until a reader that still reads has received everything.
   func waitForEnd(milliseconds: Int) {
     let limit = Host.uptime + Double(milliseconds) / 1000
     monitor.withLock {
@@ -92,8 +92,8 @@ final class EventWriter: @unchecked Sendable {
       for device in devices { try write(.finish, device: device.id) }
       return try write(.end, offset: recordCount)
     }
-    // What was dropped is missing in the stream: it must not end as if it were whole. The reason
-    // may be known a little later than that there is one.
+    // Dropped data is missing in the stream, so it must not end like a complete one. The reason may
+    // arrive after the data was dropped.
     let reason = monitor.withLock {
       while true {
         if let abortReason { return abortReason }
@@ -103,7 +103,7 @@ final class EventWriter: @unchecked Sendable {
     try write(.abort, payload: Array(String(reason.prefix(256)).utf8))
   }
 
-  /// Writes a record that has no data of a disk.
+  /// Writes a record without disk data.
   private func write(
     _ kind: Record.Kind, device: UInt8 = 0, offset: UInt64 = 0, length: UInt64 = 0,
     payload: [UInt8] = []
@@ -145,10 +145,10 @@ final class EventWriter: @unchecked Sendable {
     byteCount += UInt64(pieces.reduce(0) { $0 + $1.range.count })
   }
 
-  /// The records of a cluster, as they lie in its buffer.
+  /// The records of a cluster, built in its buffer.
   ///
-  /// A header stands right before its data: in the headroom, or in zeros that are not written. So
-  /// does the header that tells these zeros; at the end of a cluster it stands in their beginning.
+  /// Each header directly precedes its data, in the headroom or in zeros that are not written. So
+  /// does the header of these zeros; for zeros at the end of a cluster, it is at their start.
   private func pieces(of cluster: Cluster) -> [(buffer: Buffer, range: Range<Int>)] {
     var pieces: [(buffer: Buffer, range: Range<Int>)] = []
     func tell(_ kind: Record.Kind, _ part: Range<Int>, at place: Int) {
@@ -174,7 +174,7 @@ final class EventWriter: @unchecked Sendable {
     return pieces
   }
 
-  /// A cluster in parts that are data and parts that are long runs of zeros.
+  /// Splits a cluster into data and long runs of zeros.
   private func runs(of cluster: Cluster) -> [(range: Range<Int>, isZero: Bool)] {
     var runs: [(range: Range<Int>, isZero: Bool)] = []
     func append(_ range: Range<Int>, isZero: Bool) {

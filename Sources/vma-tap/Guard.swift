@@ -18,16 +18,16 @@ final class Guard {
   /// The prefix of the name of the folder with the socket.
   static let directoryPrefix = "vma-tap-"
 
-  /// Seconds for QEMU to reconnect all disks. It reconnects a disk if a request waits for an answer. A
-  /// canceled job ends such a request with an error, until the request has been sent on the new
-  /// connection. A disk without a request is not reconnected: then all of this time passes, in which
-  /// the guest's writes are acknowledged.
+  /// Seconds for QEMU to reconnect all disks. It reconnects a disk if a request waits for an
+  /// answer. A canceled job ends such a request with an error, until the request has been sent on
+  /// the new connection. A disk without a request is not reconnected: guest writes are acknowledged
+  /// until this time has passed.
   private static let reconnectTime = 5.0
   /// Seconds for the first request on a connection.
   private static let requestTime = 0.5
   /// Seconds without any sign of QEMU until it is considered to have exited.
   private static let absence = 60.0
-  /// Descriptors beside those of QEMU's connections: the monitor's, and a few for strangers.
+  /// Descriptors in addition to QEMU's connections: the monitor's, and a few for strangers.
   private static let spareDescriptors = 4
   private static let leastReserve = 12
 
@@ -48,7 +48,7 @@ final class Guard {
   private var isDone = false
 
   private init() throws {
-    // All that it will need is had before there is anything to guard, and the descriptors first.
+    // Reserves all resources before there is anything to guard, descriptors first.
     try reserve.hold(Self.leastReserve)
     buffer = try Buffer(capacity: 1 << 20)
     signals = try SignalQueue()
@@ -136,7 +136,7 @@ final class Guard {
     }
   }
 
-  // MARK: When it has died
+  // MARK: After its death
 
   private func rescue(from end: Worker.End) -> Failure {
     let how =
@@ -210,7 +210,7 @@ final class Guard {
         connections.append(DroppingConnection(socket, exports))
       }
     } catch {
-      // Out of descriptors, perhaps: the others go on.
+      // Possibly out of descriptors: the other connections continue.
       Host.sleep(milliseconds: 10)
     }
     connections.removeAll { !$0.serve(buffer) }

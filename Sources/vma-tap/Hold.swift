@@ -3,32 +3,32 @@
 import DequeModule
 import System
 
-/// How long a guest write may have been held behind the request that one connection is serving.
+/// How long a guest write may have been held because of the requests on one connection.
 ///
-/// A connection serves one request after the other. While one waits, those behind it wait with it,
-/// unseen in the socket. So where the next request is there already when one that waited is done, it
-/// is taken to have waited as long.
+/// A connection serves one request at a time. While one waits, later ones wait in the socket,
+/// unnoticed. So if the next request is already there when a waiting one is done, it counts as
+/// having waited as long.
 final class Hold: @unchecked Sendable {
-  /// Requests that QEMU may have under way at a time. What is served after as many others have
-  /// been was not there when the first of them began to wait.
+  /// The maximum number of requests that QEMU has in progress. If this many others were served
+  /// since the first one began to wait, a request cannot have been there then.
   private static let depth = 128
 
-  /// When the last requests were begun to be served; empty while none has waited.
+  /// When serving the last requests began; empty while none has waited.
   private var starts: Deque<Double> = []
 
-  /// Whether the next request may have waited already.
+  /// Whether the next request may already have waited.
   var isRunning: Bool { !starts.isEmpty }
 
-  /// Takes note of the next request.
+  /// Records the next request.
   ///
-  /// - Parameter isPending: whether it is there already.
+  /// - Parameter isPending: whether it is already there.
   func nextRequest(isPending: Bool) {
     guard isPending else { return starts.removeAll(keepingCapacity: true) }
     if starts.count == Self.depth { starts.removeFirst() }
     starts.append(Host.uptime)
   }
 
-  /// The request that is served begins to wait, or goes on waiting.
+  /// The current request begins or continues to wait.
   ///
   /// - Returns: since when it may have been held.
   func waits() -> Double {

@@ -3,26 +3,26 @@
 import DequeModule
 import System
 
-/// What the threads of a run tell the one that decides.
+/// A message from a thread of a run to the main thread.
 enum Message: Sendable {
-  /// Something happened to some job of QEMU.
+  /// The state of a QEMU job may have changed.
   case jobsChanged
-  /// The guest was stopped, by whatever command.
+  /// The guest was stopped, by any command.
   case guestStopped
   case connectionLost
-  /// QEMU ends, and waits for its writes to be answered.
+  /// QEMU is exiting, and waits for its writes to be answered.
   case shutdown
-  /// The queue is fuller, or emptier, than it should be.
+  /// The queue has passed its high or low mark.
   case queueIsFull, queueIsLow
-  /// The stream is written, all of it.
+  /// The entire stream is written.
   case written
   case outputFailed(Failure)
-  /// QEMU does on its NBD connection what cannot be.
+  /// QEMU has sent something invalid on its NBD connection.
   case targetFailed(Failure)
   case signal(Int32)
 }
 
-/// The messages that wait to be read by one thread.
+/// Messages to one thread.
 package final class Mailbox: @unchecked Sendable {
   private let monitor = Monitor()
   private var messages: Deque<Message> = []
@@ -31,13 +31,13 @@ package final class Mailbox: @unchecked Sendable {
 
   package init() {}
 
-  /// Shows each message to `body` before it is posted, in the thread that posts it: the one that
-  /// reads them may be waiting for QEMU just then.
+  /// Passes each message to `body` before it is posted, on the thread that posts it: the receiving
+  /// thread may be waiting for QEMU.
   func observe(_ body: @escaping @Sendable (Message) -> Void) {
     monitor.withLock { observer = body }
   }
 
-  /// Whether the run ends, so that nothing is worth a long wait any more.
+  /// Whether the run is ending, so that it must not wait for long.
   var isHurried: Bool {
     monitor.withLock { isEnding }
   }
@@ -49,7 +49,7 @@ package final class Mailbox: @unchecked Sendable {
   func post(_ message: Message) {
     monitor.withLock { observer }?(message)
     monitor.withLock {
-      // Events of QEMU come as often as it likes; once is enough to look.
+      // QEMU may send events very often; one check for all of them is enough.
       switch (messages.last, message) {
       case (.jobsChanged, .jobsChanged), (.guestStopped, .guestStopped): return
       default: break
@@ -59,7 +59,7 @@ package final class Mailbox: @unchecked Sendable {
     }
   }
 
-  /// The next message, waiting for it; nil when time is over.
+  /// Waits for the next message; nil at the timeout.
   func next(milliseconds: Int) -> Message? {
     let end = Host.uptime + Double(milliseconds) / 1000
     return monitor.withLock {

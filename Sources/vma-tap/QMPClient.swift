@@ -6,16 +6,16 @@ import SystemPackage
 
 /// A connection to the QMP monitor of QEMU: commands one at a time, events to the mailbox.
 ///
-/// One thread reads; whoever sends a command waits until that thread has its answer, and never for
-/// longer than a limit. When the thread ends, whatever the reason, so does the connection: a monitor
-/// serves one client, and must not be kept by one that does not listen.
+/// One thread reads; a command waits until that thread receives its answer, but never longer than a
+/// limit. When the thread ends, for any reason, it closes the connection: a monitor serves only one
+/// client, and a client that does not read must not occupy it.
 final class QMPClient: @unchecked Sendable {
-  /// An answer that is of no interest.
+  /// For answers that are ignored.
   struct Nothing: Decodable {}
 
   /// Seconds that QEMU has to answer a command.
   static let limit = 30.0
-  /// The same where the run ends anyway.
+  /// The limit while the run is ending.
   private static let shortLimit = 5.0
 
   private let channel: QMPChannel
@@ -23,13 +23,13 @@ final class QMPClient: @unchecked Sendable {
   private let monitor = Monitor()
   private var lastID = 0
   private var answer: (error: QMPError?, data: Data)?
-  /// Why the connection has ended.
+  /// Why the connection was lost.
   private var lost: QMPLost?
 
   /// Connects, waits for the greeting and leaves the negotiation mode.
   ///
-  /// - Parameter seconds: for all of that. A monitor serves one client; the kernel accepts others
-  ///   for it, which then hear nothing.
+  /// - Parameter seconds: the limit for all of that. A monitor serves one client; the kernel
+  ///   accepts others, but they receive nothing.
   /// - Throws: status 66.
   init(_ path: String, mailbox: Mailbox, within seconds: Double) throws {
     self.mailbox = mailbox
@@ -77,12 +77,12 @@ final class QMPClient: @unchecked Sendable {
     }
   }
 
-  /// Gives up the connection; the thread that reads it ends.
+  /// Closes the connection; the thread that reads it ends.
   func close() {
     channel.socket.shutDown()
   }
 
-  /// Who runs QEMU.
+  /// The user that runs QEMU.
   var user: UInt32? { channel.socket.peerUser }
 
   var isLost: Bool {
@@ -100,7 +100,8 @@ final class QMPClient: @unchecked Sendable {
 
   /// Sends a command and waits for its answer.
   ///
-  /// - Throws: `QMPError` where QEMU refuses, `QMPLost` where the connection ends or QEMU is silent.
+  /// - Throws: `QMPError` if QEMU refuses, `QMPLost` if the connection is lost or QEMU does not
+  ///   answer.
   func execute<Value: Decodable>(
     _ command: String, _ arguments: JSON? = nil, returning type: Value.Type
   ) throws -> Value {
@@ -115,7 +116,7 @@ final class QMPClient: @unchecked Sendable {
     _ = try answer(to: command, until: end).get()
   }
 
-  /// Sends a command and waits for its answer, which may be that QEMU refuses.
+  /// Sends a command and waits for its answer, which may be an error.
   func answer(
     to command: String, _ arguments: JSON? = nil, until end: Double? = nil
   ) throws -> Result<Data, QMPError> {
@@ -138,7 +139,7 @@ final class QMPClient: @unchecked Sendable {
             description:
               "QEMU did not answer \(command) within \(Int((end - start).rounded())) seconds")
         }
-        // The run may end in between.
+        // The run may begin to end meanwhile.
         monitor.wait(until: min(end, Host.uptime + 0.25))
       }
     }
@@ -159,7 +160,7 @@ final class QMPClient: @unchecked Sendable {
     mailbox.post(.connectionLost)
   }
 
-  /// Ends the connection, and whoever waits for an answer.
+  /// Closes the connection, and wakes any thread that waits for an answer.
   func abandon(_ reason: QMPLost) {
     close()
     monitor.withLock {
@@ -177,12 +178,12 @@ final class QMPClient: @unchecked Sendable {
       } else if name == "STOP" {
         mailbox.post(.guestStopped)
       } else if name == "SHUTDOWN", reason?.hasPrefix("host-") == true {
-        // A guest that turns itself off may leave QEMU and its disks there.
+        // A guest that shuts itself down may leave QEMU and its disks running.
         mailbox.post(.shutdown)
       }
     case .answer(let id, let error):
       monitor.withLock {
-        // Any other is not asked for, or came too late.
+        // Any other answer was not requested, or is too late.
         guard id == lastID, answer == nil else { return }
         answer = (error, message.data)
         monitor.wakeAll()
