@@ -100,8 +100,7 @@ final class QMPClient: @unchecked Sendable {
 
   /// Sends a command and waits for its answer.
   ///
-  /// - Throws: `QMPError` if QEMU refuses, `QMPLost` if the connection is lost or QEMU does not
-  ///   answer.
+  /// - Throws: `QMPError` if QEMU refuses, `QMPLost` if the connection is lost or times out.
   func execute<Value: Decodable>(
     _ command: String, _ arguments: JSON? = nil, returning type: Value.Type
   ) throws -> Value {
