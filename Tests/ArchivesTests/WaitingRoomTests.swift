@@ -12,7 +12,7 @@ import VMA
   /// Data comes back as it was put in, whatever goes in and out between, and what was freed is
   /// used again: the file never grows beyond what waited at the most, some waste aside.
   @Test(arguments: [true, false], [1, 2, 3])
-  func dataComesBack(canPunch: Bool, seed: UInt64) throws {
+  func dataIsReadBack(canPunch: Bool, seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
     let room = try WaitingRoom(directory: "/tmp", canPunch: canPunch)
     let buffer = try Buffer(capacity: 4 * VMAFormat.clusterSize)
@@ -125,7 +125,7 @@ import VMA
   /// Two disks and the state of a machine, their clusters in any order (those of the state in
   /// theirs), any number to an extent: each disk comes out as it went in.
   @Test(arguments: 0..<60 as Range<UInt64>)
-  func disksComeInOrder(seed: UInt64) throws {
+  func disksAreInOrder(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
     let devices = [
       ArchiveHeader.Device(id: 2, name: [65], size: 65536 * 9 + 512),

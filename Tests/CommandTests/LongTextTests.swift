@@ -6,7 +6,7 @@ import Testing
 
 @Suite struct LongTextTests {
   @Test(arguments: ["x", "ü", "…", "😀", "\u{1b}"])
-  func `is shortened in its middle, between characters`(character: String) {
+  func `is shortened in the middle, between characters`(character: String) {
     for count in Array(stride(from: 0, to: 1200, by: 17)) + Array(485...495) {
       let text = "start" + String(repeating: character, count: count) + "end"
       let short = String(printable: text.utf8, atMost: 499)
@@ -23,7 +23,7 @@ import Testing
     }
   }
 
-  @Test func `a very long text costs no more than its ends`() {
+  @Test func `a very long text costs only the time of its ends`() {
     let text = [UInt8](repeating: 0x80, count: 16 << 20)
     let short = String(printable: text, atMost: 499)
     #expect(short.hasPrefix("\\x80") && short.hasSuffix("\\x80") && short.utf8.count <= 499)

@@ -97,9 +97,9 @@ extension Filter {
   }
 }
 
-@Suite("Short options are read as getopt(3) reads them", .serialized)
+@Suite("Short options are parsed as by getopt(3)", .serialized)
 struct OptionWordTests {
-  @Test("C6: random clusters mean what their separated form means", arguments: Tool.all)
+  @Test("C6: random clusters mean the same as their separated form", arguments: Tool.all)
   fileprivate func clusters(tool: Tool) throws {
     let options = try OptionWords(of: tool.command)
     var random = SeededGenerator(seed: 6)

@@ -17,11 +17,11 @@ struct ProgressTests {
     #expect(line(5 << 30, of: 4 << 30).hasSuffix("4.00 GiB of 4.00 GiB"))
   }
 
-  @Test func `without a total: what is done and the rate`() {
+  @Test func `without a total: bytes done and rate`() {
     #expect(line(1 << 30, of: 0) == "102 MiB/s, 1.00 GiB")
   }
 
-  @Test func `what matters least is left out where it does not fit`() {
+  @Test func `the least important parts are omitted if they do not fit`() {
     let name = "vma-unpack: ".count
     #expect(line(1 << 30, of: 4 << 30, width: 30 - name) == "25 %, 0:30 left")
     #expect(line(1 << 30, of: 4 << 30, width: 1) == "25 %")

@@ -6,7 +6,7 @@ import System
 import TestSupport
 import Testing
 
-@Suite("B2: the files of lzop are decoded here", Requirements(["lzop"]))
+@Suite("B2: lzop files are decoded here", Requirements(["lzop"]))
 struct LzopTests {
   private static let limit = 4 << 20
   private static let options = [
@@ -15,7 +15,7 @@ struct LzopTests {
   ]
 
   @Test(
-    "B2: what lzop writes comes back, at every level, of every kind of data", arguments: options)
+    "B2: output of lzop is decoded, at every level, for every kind of data", arguments: options)
   func roundTrip(options: String) throws {
     for shape in Shape.allCases {
       let data = shape.bytes
@@ -26,7 +26,7 @@ struct LzopTests {
     }
   }
 
-  @Test("B2: several members are one file, and what follows the last is an error")
+  @Test("B2: several members are one file, and anything else after the last is an error")
   func members() throws {
     let (first, second) = (Shape.mixed.bytes, Shape.text.bytes)
     let one = try #require(try run("lzop -1 -c", first))
@@ -46,7 +46,7 @@ struct LzopTests {
 
   /// With checksums a mutation is found, or makes no difference. Without them (`-F`) the same wrong
   /// data may come out as from `lzop` itself, and no other.
-  @Test("B2: no mutation traps, or gives other data than lzop does", arguments: 0..<4)
+  @Test("B2: no mutation traps, or gives other data than lzop", arguments: 0..<4)
   func mutations(group: UInt64) throws {
     var random = SeededGenerator(seed: group + 1)
     let shapes: [Shape] = [.shortMatches, .farMatches, .table, .mixed]
@@ -79,7 +79,7 @@ struct LzopTests {
     }
   }
 
-  @Test("B2: a damaged block leaves the others, and the place of its data")
+  @Test("B2: a damaged block affects neither other blocks nor the position of their data")
   func damagedBlock() throws {
     let data = Shape.text.bytes
     var bytes = try #require(try run("lzop -1 -c", data))

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 @Suite(
-  "Behind compressed data only padding of the format and further frames are accepted",
+  "After compressed data, only padding of the format and further frames are accepted",
   Requirements(["zstd", "gzip", "xz", "bzip2", "lz4", "lzop"]))
 struct TrailingBytesTests {
   private static let commands = [

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 @Suite(
-  "vma-backup backs up all machines of a host, tests the backups, and keeps the last",
+  "vma-backup backs up all machines of a host, tests the backups, and keeps the latest",
   requires("qemu-system-x86_64", "systemd-analyze"))
 struct BackupTests {
   let dir: Scratch
@@ -65,7 +65,7 @@ struct BackupTests {
     try dir.sh("chmod +x tools/*").succeeds()
   }
 
-  @Test func `each machine gets a backup that restores, and the last ones are kept`() throws {
+  @Test func `each machine gets a backup that restores, and the latest ones are kept`() throws {
     // What is not of this script, or of a machine with a longer name, stays.
     let others = [
       "web server-copy.vma.zst", "web server-2-2020-01-01T000000Z.vma.zst", "notes",
@@ -118,7 +118,7 @@ struct BackupTests {
     #expect(try dir.names(in: "backups/.vma-backup") == ["lock"])
   }
 
-  @Test("a full disk: old backups stay", requires(.mounts, .root))
+  @Test("if the disk is full, old backups stay", requires(.mounts, .root))
   func full() throws {
     let outcome = try dir.sh(
       """
@@ -135,7 +135,7 @@ struct BackupTests {
     #expect(!outcome.lines[4].contains("2020-01-01"))
   }
 
-  @Test func `machines that are off are skipped`() throws {
+  @Test func `machines that are shut off are skipped`() throws {
     try dir.write("old", to: "backups/off-2020-01-01T000000Z.vma.zst")
     // QEMU was killed: its socket is left. And one that has ended by itself: it is not.
     try dir.sh(
@@ -202,7 +202,7 @@ struct BackupTests {
     #expect(try dir.names(in: "backups/.vma-backup") == ["lock"])
   }
 
-  @Test func `systemd takes the units, and runs the script as they say`() throws {
+  @Test func `systemd accepts the units and runs the script`() throws {
     // The path of the installed script is the only thing that is not here.
     try dir.sh(
       """

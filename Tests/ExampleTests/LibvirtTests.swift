@@ -27,7 +27,7 @@ final class LibvirtTests {
     )
   }
 
-  @Test func `all disks at the instant at which the guest is frozen, and its XML`() throws {
+  @Test func `all disks at the point in time at which the guest is frozen, and its XML`() throws {
     let before = freezes().records.count
     let outcome = try host.sh("start --freeze \"$domain\" archive; finish")
     #expect(outcome.text == "0\n")
@@ -42,7 +42,7 @@ final class LibvirtTests {
     #expect(try host.dir.names(in: "restored") == ["disk-vda.raw", "disk-vdb.raw", "domain.xml"])
   }
 
-  @Test func `without an agent, and with scratch files elsewhere`() throws {
+  @Test func `without an agent, and with scratch files in another folder`() throws {
     let before = host.recordCount
     let outcome = try host.sh(
       """
@@ -57,7 +57,7 @@ final class LibvirtTests {
   }
 
   @Test(
-    "a signal in the midst, to whichever process",
+    "a signal during a backup, to any of the processes",
     arguments: [
       ("kill -TERM $main", 143), ("kill -INT $main", 130), ("kill -HUP $main", 129),
       ("kill -ALRM $main", 142), ("kill -KILL $main; gone", 137), ("kill -KILL $keeper", 74),
@@ -73,7 +73,7 @@ final class LibvirtTests {
   }
 
   @Test(
-    "a signal, or a death, after any step of libvirt",
+    "a signal, or a killed process, after any step of libvirt",
     arguments: [
       ("TERM domfsfreeze", 143), ("main domfsfreeze", 137), ("keeper domfsfreeze", 1),
       ("TERM backup-begin", 143), ("main backup-begin", 137), ("keeper backup-begin", 1),
@@ -118,7 +118,7 @@ final class LibvirtTests {
     try host.expectUnharmed()
   }
 
-  @Test func `a full disk, and an archive that exists`() throws {
+  @Test func `a full disk, and an archive that already exists`() throws {
     let outcome = try host.sh(
       """
       mkdir full && mount -t tmpfs -o size=1M none full || exit
@@ -149,7 +149,7 @@ final class LibvirtTests {
   }
 
   @Test(
-    "what is not there",
+    "missing domains, disks and programs",
     arguments: [
       ("none archive", 66, "failed to get domain 'none'"),
       ("off archive", 66, "off: shut off: start it, or pack its disks with vma-pack"),
@@ -164,7 +164,7 @@ final class LibvirtTests {
     try host.expectUnharmed()
   }
 
-  @Test func `a domain that ends in the midst`() throws {
+  @Test func `a domain that ends during a backup`() throws {
     let outcome = try host.sh(
       """
       begin "$domain"; virsh -q destroy "$domain" >/dev/null; rest; finish; ls vm

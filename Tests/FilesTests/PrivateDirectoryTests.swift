@@ -31,7 +31,7 @@ struct PrivateDirectoryTests {
     return lstat(path, &status) == 0 ? status.st_uid : .max
   }
 
-  @Test("A12: removing it removes nothing else, where a link has taken its place")
+  @Test("A12: removing it removes nothing else if a link has replaced it")
   func removal() throws {
     defer { try? FileManager.default.removeItem(atPath: root) }
     let directory = try make()
@@ -44,7 +44,7 @@ struct PrivateDirectoryTests {
     #expect(try FileManager.default.contentsOfDirectory(atPath: root + "/moved") == [])
   }
 
-  @Test("A12: giving it to a user gives nothing else", Requirements([.root]))
+  @Test("A12: changing its owner changes nothing else", Requirements([.root]))
   func gift() throws {
     defer { try? FileManager.default.removeItem(atPath: root) }
     let directory = try make()
@@ -56,7 +56,7 @@ struct PrivateDirectoryTests {
     #expect(owner(root + "/moved") == 1234 && owner(root + "/moved/nbd") == 1234)
   }
 
-  @Test("A12: links that come and go while it is created, given and removed")
+  @Test("A12: links that appear and disappear while it is created, given to a user and removed")
   func race() throws {
     defer { try? FileManager.default.removeItem(atPath: root) }
     let done = DispatchSemaphore(value: 0)
@@ -88,7 +88,7 @@ struct PrivateDirectoryTests {
     #expect(owner(root + "/victim") == getuid() && owner(root + "/victim/nbd") == getuid())
   }
 
-  @Test("A12: the remains of a run are removed only where they look like it")
+  @Test("A12: leftovers of a run are removed only if they look like a run's")
   func remains() throws {
     defer { try? FileManager.default.removeItem(atPath: root) }
     let directory = try make()

@@ -4,7 +4,7 @@ import Foundation
 import FuzzTargets
 import Testing
 
-@Suite("Inputs that fuzzing has found keep all promises", .serialized)
+@Suite("Inputs found by fuzzing satisfy all properties", .serialized)
 struct CorpusTests {
   private static let directory = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Fuzz/Corpus")

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("NBD servers that lie, or keep to the letter of the protocol")
+@Suite("NBD servers that return wrong or unusual answers")
 struct HostileServerTests {
   let dir: Scratch
   let image = Image.mixed(3_000_320, seed: 710)
@@ -43,7 +43,7 @@ struct HostileServerTests {
   }
 
   /// libnbd hangs up on it; an error of the server's is none of the disk's data.
-  @Test func `an answer about holes that is none`() throws {
+  @Test func `an invalid answer about holes`() throws {
     var behaviour = FakeServer.Behaviour(image)
     behaviour.extents = { _, _ in [] }
     let server = try FakeServer(dir, behaviour)
@@ -52,7 +52,7 @@ struct HostileServerTests {
   }
 
   @Test(arguments: [65_536, 131_072, 200_000])
-  func `zeros that begin and end anywhere are not read`(step: Int) throws {
+  func `zeros with any alignment are not read`(step: Int) throws {
     var image = image
     for start in stride(from: 0, to: image.count, by: 2 * step) {
       let end = min(start + step, image.count)
@@ -71,7 +71,7 @@ struct HostileServerTests {
     #expect(server.bytesRead < image.count * 5 / 6)
   }
 
-  @Test func `answers that come in another order`() throws {
+  @Test func `answers in another order`() throws {
     var behaviour = FakeServer.Behaviour(image)
     behaviour.reverses = 3
     let server = try FakeServer(dir, behaviour)
@@ -79,7 +79,7 @@ struct HostileServerTests {
     expectSame(try dir.packed("d=\(server.uri)"), expected)
   }
 
-  @Test func `a size that is not there`() throws {
+  @Test func `a size larger than the data`() throws {
     var behaviour = FakeServer.Behaviour(image)
     behaviour.size = 1 << 30
     let server = try FakeServer(dir, behaviour)

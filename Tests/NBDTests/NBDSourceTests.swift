@@ -31,7 +31,7 @@ struct NBDSourceTests {
   }
 
   @Test(requires("nbdkit"))
-  func `over TCP, with a name and a size that agrees`() throws {
+  func `over TCP, with a name and a matching size`() throws {
     let port = try freePort()
     let server = try Server.nbdkit(
       dir, port: port, "--filter=exportname", "file", "disk.img", "exportname=vda",
@@ -111,7 +111,7 @@ struct NBDSourceTests {
   }
 
   @Test(requires("nbdkit"))
-  func `several requests are on their way`() throws {
+  func `several requests are in progress`() throws {
     let server = try Server.nbdkit(dir, "--filter=delay", "pattern", "32M", "rdelay=400ms")
     let start = Date()
     try dir.run(.pack, "-o", "a.vma", server.uri).succeeds()
@@ -148,7 +148,7 @@ struct NBDSourceTests {
   }
 
   @Test(requires("nbdkit"))
-  func `a size that is no multiple of 512`() throws {
+  func `a size that is not a multiple of 512`() throws {
     try dir.write(image.prefix(1_000_001), to: "odd.img")
     let padded = try dir.packed("--pad", "d=odd.img")
     let server = try Server.nbdkit(dir, "file", "odd.img")
@@ -167,7 +167,7 @@ struct NBDSourceTests {
   }
 
   @Test(requires("nbdkit"))
-  func `a machine's state of any size`() throws {
+  func `a VM state of any size`() throws {
     try dir.write(image.prefix(100_001), to: "state")
     let server = try Server.nbdkit(dir, "file", "state")
     try expectSame(

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("NBD exports as targets, of nbdkit")
+@Suite("NBD exports as targets, from nbdkit")
 struct NBDTargetTests {
   private static let policy = "blocksize-error-policy=error"
   let dir: Scratch
@@ -31,7 +31,7 @@ struct NBDTargetTests {
       ["--filter=blocksize-policy", "file", "blocksize-maximum=64K", policy],
       ["--filter=blocksize-policy", "file", "blocksize-minimum=512", policy],
     ])
-  func `a disk out of order, into an export that is larger`(arguments: [String]) throws {
+  func `a disk in any order, into an export that is larger`(arguments: [String]) throws {
     let server = try Server.nbdkit(dir, arguments: arguments + ["t.img"])
     try dir.run(.unpack, "-d", "scsi0", "-m", "scsi0=\(server.uri)", "a.vma").succeeds()
     server.stop()
@@ -40,7 +40,7 @@ struct NBDTargetTests {
   }
 
   @Test(requires("nbdkit"))
-  func `from a pipe, two exports and a file at once`() throws {
+  func `from a pipe into two exports and a file`() throws {
     try dir.write(old, to: "u.img")
     let first = try Server.nbdkit(dir, "file", "t.img", name: "s1")
     let second = try Server.nbdkit(dir, "file", "u.img", name: "s2")
@@ -68,7 +68,7 @@ struct NBDTargetTests {
   }
 
   @Test(requires("nbdkit"), arguments: [false, true])
-  func `zeros are made by the server, where there are none, and flushed`(tellsZeros: Bool) throws {
+  func `zeros are written by the server, only where needed, and flushed`(tellsZeros: Bool) throws {
     try dir.resize("empty.img", to: 8 << 30)
     try dir.run(.pack, "-o", "empty.vma", "scsi0=empty.img").succeeds()
     try dir.resize("old.img", to: 8 << 30)
@@ -87,7 +87,7 @@ struct NBDTargetTests {
   }
 
   @Test(requires("nbdkit"))
-  func `several requests are on their way`() throws {
+  func `several requests are in progress`() throws {
     try dir.write(Image.full(16 << 20, seed: 722), to: "full.img")
     try dir.run(.pack, "-o", "full.vma", "d=full.img").succeeds()
     let server = try Server.nbdkit(dir, "--filter=delay", "memory", "16M", "wdelay=400ms")
@@ -100,7 +100,7 @@ struct NBDTargetTests {
   // MARK: Refused before anything is written
 
   @Test(requires("nbdkit"))
-  func `too small, read-only, or of blocks that do not fit`() throws {
+  func `too small, read-only, or with unsuitable blocks`() throws {
     let refused = [
       (["memory", "4M"], "too small"), (["-r", "file", "t.img"], "read-only"),
       (["null", "0"], "too small"),
@@ -187,7 +187,7 @@ struct NBDTargetTests {
   }
 
   @Test(requires("nbdkit"))
-  func `an archive that is damaged`() throws {
+  func `a damaged archive`() throws {
     let server = try Server.nbdkit(dir, "file", "t.img")
     let bytes = try dir.read("a.vma")
     try dir.run(

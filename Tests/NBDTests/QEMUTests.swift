@@ -58,7 +58,7 @@ struct QEMUTests {
   }
 
   @Test(requires("qemu-storage-daemon", "qemu-img", "qemu-io"))
-  func `fleecing: two disks of one instant, while the guest writes`() throws {
+  func `fleecing: two disks at the same point in time, while the guest writes`() throws {
     let other = Image.full(8 << 20, seed: 731)
     for (name, bytes) in [("a", image), ("b", other)] {
       try dir.write(bytes, to: "\(name).img")
@@ -115,7 +115,7 @@ struct QEMUTests {
 
   /// QEMU 7.2 dies when the client of an export in an iothread leaves; nbdkit stays in between.
   @Test(requires("qemu-storage-daemon", "nbdkit"))
-  func `an export in an iothread, by way of nbdkit, which does not leave`() throws {
+  func `an export in an iothread, through nbdkit, which keeps its connection`() throws {
     try dir.write(image, to: "a.img")
     let daemon = try Server.storageDaemon(
       dir, "--object", "iothread,id=io0", "--blockdev", "driver=file,node-name=fa,filename=a.img",

@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("NBD exports that are thin, or that are something else too")
+@Suite("NBD exports on thin storage, or of a file used otherwise")
 struct ThinExportTests {
   let dir: Scratch
 
@@ -22,7 +22,7 @@ struct ThinExportTests {
   }
 
   @Test(
-    "B5: short runs of zeros that a server has already are left alone",
+    "B5: short runs of existing zeros are not written",
     requires("qemu-nbd", "qemu-img"), arguments: ["vmdk", "qcow2", "raw"])
   func shortRuns(format: String) throws {
     _ = try packScattered()
@@ -53,7 +53,7 @@ struct ThinExportTests {
     }
   }
 
-  @Test("B5: --target-is-zero asks and writes nothing for zeros", requires("nbdkit"))
+  @Test("B5: with --target-is-zero no zeros are queried or written", requires("nbdkit"))
   func targetIsZero() throws {
     let image = try packScattered()
     try dir.resize("t.img", to: image.count)
@@ -65,7 +65,7 @@ struct ThinExportTests {
     #expect(!stats.contains("\nzero: ") && !stats.contains("\nextents: "))
   }
 
-  @Test("B1: an export of the archive, or of a file that is written", requires("nbdkit"))
+  @Test("B1: an export of the archive, or of an output file", requires("nbdkit"))
   func sameFile() throws {
     try dir.write(Image.full(1 << 20, seed: 580), to: "d.img")
     try dir.sh("vma-pack -o a.vma d=d.img; zstd -q a.vma").succeeds()

@@ -390,7 +390,7 @@ private final class Collector: @unchecked Sendable {
   }
 
   @Test(
-    "D: the archive shows the instant, also where the queue is full and partial clusters spill",
+    "D: the archive is a point in time even if the queue is full and partial clusters spill",
     arguments: 0..<40 * UInt64(Soak.factor))
   func theQueueIsFull(seed: UInt64) throws {
     let (world, images) = try packSlowly(seed: seed)
@@ -402,7 +402,7 @@ private final class Collector: @unchecked Sendable {
   }
 
   /// The seeds of the test before do spill.
-  @Test("D: a spill that cannot be written fails the run", arguments: 0..<4 as Range<UInt64>)
+  @Test("D: a spill file that cannot be written fails the run", arguments: 0..<4 as Range<UInt64>)
   func noSpill(seed: UInt64) {
     #expect(throws: Failure.self) { try packSlowly(seed: seed, directory: "/nonexistent") }
   }

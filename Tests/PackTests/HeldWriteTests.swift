@@ -46,7 +46,7 @@ private final class RecordedEvents: EventBytes {
 }
 
 @Suite struct HeldWriteTests {
-  @Test("A13: a held write only reads its own clusters, and nothing is asked twice")
+  @Test("A13: a held write only reads its own clusters, and nothing is queried twice")
   func onlyReads() throws {
     let size: UInt64 = 40 << 16
     var stream: [UInt8] = []

@@ -7,12 +7,12 @@ import VMA
 
 @testable import PackTool
 
-@Suite("Clusters that wait lie where there is room, not where they lie on the disk")
+@Suite("Partial clusters are stored in free slots, wherever they are on the disk")
 struct PartialClusterTests {
   /// Sectors come in any order, of clusters that lie close together or as far apart as clusters can:
   /// each cluster comes out with what was told of it first.
   @Test(arguments: 0..<8 as Range<UInt64>)
-  func `sectors come back, the first word wins`(seed: UInt64) throws {
+  func `sectors are returned, and the first record wins`(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
     let partial = try PartialClusters(directory: "/tmp", heldCount: 4)
     let buffer = try Buffer(capacity: 2 * VMAFormat.clusterSize)
@@ -58,7 +58,7 @@ struct PartialClusterTests {
   }
 
   /// The file takes what waits and no more: slots are used again.
-  @Test func `the file grows by what waits`() throws {
+  @Test func `the file grows only with the waiting data`() throws {
     let file = try ClusterFile(directory: "/tmp")
     let buffer = try Buffer(capacity: VMAFormat.clusterSize)
     var slots: Set<UInt64> = []

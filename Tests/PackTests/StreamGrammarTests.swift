@@ -6,7 +6,7 @@ import Testing
 @Suite("The grammar of the event stream")
 struct StreamGrammarTests {
   @Test(arguments: [UInt32(16 << 20) + 1, .max])
-  func `a header with a longer payload is refused before its payload is read`(size: UInt32) {
+  func `a header with too long a payload is refused before its payload is read`(size: UInt32) {
     var bytes = Record(.oldData, device: 1, length: 512, payloadSize: 512, sequence: 0).bytes
     bytes.replaceSubrange(
       24..<28, with: [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: size >> $0) })
@@ -29,7 +29,7 @@ struct StreamGrammarTests {
   }
 
   @Test(arguments: Record.Kind.allCases, [false, true])
-  func `a guest's write is a flag of data, zeros and writes`(kind: Record.Kind, isGuest: Bool)
+  func `only data, zeros and writes can have the guest flag`(kind: Record.Kind, isGuest: Bool)
     throws
   {
     let bytes = Record(kind, device: 1, isCausedByGuest: isGuest, length: 512, sequence: 0).bytes

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("What the documents for contributors name is there")
+@Suite("Names in the documents for contributors exist")
 struct DocumentTests {
   static let documents = ["CONTRIBUTING.md", "SECURITY.md", "README.md"]
 
@@ -36,7 +36,7 @@ struct DocumentTests {
     #expect(missing == [])
   }
 
-  @Test func `make help names every target that a person would run`() throws {
+  @Test func `make help lists every target for users`() throws {
     let makefile = try Repository.text("Makefile")
     let help = makefile.split(separator: "\n").filter { $0.hasPrefix("\t@echo") }.joined()
     let internalTargets: Set = ["all", "help", "build"]

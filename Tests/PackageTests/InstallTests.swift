@@ -80,7 +80,7 @@ struct InstallTests {
     #expect(try dir.names(in: ".") == ["a 'b\" *", "checkout", "tools"])
   }
 
-  @Test("uninstall leaves what was there, and no directory of its own")
+  @Test("uninstall keeps other files and directories")
   func uninstall() throws {
     // A directory that existed stays, though it is empty; one that others use by now stays, too.
     try dir.sh("mkdir -p root/usr/share/man/man5").succeeds()
@@ -100,7 +100,7 @@ struct InstallTests {
       ])
   }
 
-  @Test("uninstall removes the whole of a new DESTDIR")
+  @Test("uninstall removes an entire new DESTDIR")
   func uninstallAll() throws {
     try make("install DESTDIR=$PWD/root").succeeds()
     try make("uninstall DESTDIR=$PWD/root").succeeds()
@@ -115,7 +115,7 @@ struct InstallTests {
     #expect(try dir.sh("root/usr/bin/vma-cat --version").text.hasPrefix("vma-cat "))
   }
 
-  @Test("it is built again where sources are newer, and only there")
+  @Test("it is rebuilt only if sources are newer")
   func rebuild() throws {
     func calls() throws -> Int {
       try dir.sh("cat checkout/called 2>/dev/null | wc -l; true").lines.compactMap { Int($0) }.first
@@ -134,7 +134,7 @@ struct InstallTests {
     }
   }
 
-  @Test("without Swift, what is built is installed, with a warning if it is old")
+  @Test("without Swift, an existing build is installed, with a warning if it is old")
   func noSwift() throws {
     let missing = try dir.sh("make -s -C checkout SWIFT=no-swift install DESTDIR=$PWD/root")
     #expect(missing.ending == .exit(2) && missing.errors.contains("Swift was not found"))

@@ -58,7 +58,7 @@ struct LanguageTests {
     "It is no longer required, nor is nonsense.", "cut -d: -f1", "a shortcut", "--whole",
     "untruncated",
   ])
-  func `other words are not`(text: String) { #expect(Wording.faults(in: text) == []) }
+  func `other words are accepted`(text: String) { #expect(Wording.faults(in: text) == []) }
 
   @Test func `literals are found without comments and interpolations`() {
     let source = #####"""

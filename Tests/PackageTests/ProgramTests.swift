@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("One program is all tools, by the name it is called by")
+@Suite("One program contains all tools, selected by its name")
 struct ProgramTests {
   let dir: Scratch
 
@@ -20,7 +20,7 @@ struct ProgramTests {
     #expect(wrong.errors == (try dir.run(tool, "--no-such-option").errors))
   }
 
-  @Test("a tool reads and writes as a link does: pack, then restore")
+  @Test("a tool works like its link: pack, then restore")
   func work() throws {
     try dir.write(Sample.scsi, to: "disk.raw")
     try dir.sh(
@@ -42,7 +42,7 @@ struct ProgramTests {
   }
 
   @Test(
-    "another name is 64, with the names that there are",
+    "another name is 64, with the available names",
     arguments: [
       "", "vma-tools", "backup", "vma-catt", "vma-cat/", "vma", "-vma-cat", "VMA-CAT", "\\xff",
     ])
@@ -56,7 +56,7 @@ struct ProgramTests {
     for tool in Tool.allCases { #expect(outcome.errors.contains(tool.rawValue)) }
   }
 
-  @Test("without /proc it says so", requires(.mounts))
+  @Test("without /proc there is a message", requires(.mounts))
   func noProc() throws {
     let outcome = try dir.sh(
       """
@@ -67,7 +67,7 @@ struct ProgramTests {
     #expect(outcome.errors == "vma-tools: cannot read the command line (is /proc mounted?)\n")
   }
 
-  @Test("by its own name it has help and a version, and nothing else")
+  @Test("by its own name it has only help and a version")
   func own() throws {
     let program = "'\(Repository.program)'"
     let help = try dir.sh("\(program) --help").succeeds()
@@ -83,7 +83,7 @@ struct ProgramTests {
     }
   }
 
-  @Test("all programs have the version of Package.swift, and the commit at most besides")
+  @Test("all programs have the version of Package.swift, at most with a commit")
   func version() throws {
     let version = try #require(Repository.version)
     for tool in Tool.allCases.map(\.rawValue) + ["vma-tools"] {

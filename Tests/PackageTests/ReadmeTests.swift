@@ -52,7 +52,7 @@ struct ReadmeTests {
     ).succeeds()
   }
 
-  @Test func `the demo prints what the README shows`() throws {
+  @Test func `the demo prints the README's output`() throws {
     let demo = try Repository.text("scripts/demo")
     let readme = try Repository.text("README.md")
     let console = try #require(readme.range(of: "```console\n"))
@@ -67,7 +67,7 @@ struct ReadmeTests {
     #expect(count > 30)
   }
 
-  @Test func `there are ten`() { #expect(Self.tasks.count == 10) }
+  @Test func `there are ten tasks`() { #expect(Self.tasks.count == 10) }
 
   @Test(arguments: tasks)
   func `a task`(task: Task) throws {

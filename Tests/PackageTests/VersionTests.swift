@@ -29,17 +29,17 @@ struct VersionTests {
     try dir.sh("checkout/scripts/check-versions \(arguments)")
   }
 
-  @Test func `those of this checkout do`() throws {
+  @Test func `those of this checkout agree`() throws {
     try dir.sh("'\(Repository.path)/scripts/check-versions'").succeeds()
   }
 
-  @Test func `a checkout in which all is right can be released`() throws {
+  @Test func `a consistent checkout can be released`() throws {
     try check().succeeds()
     try check("--release").succeeds()
   }
 
   @Test(
-    "each lie is found",
+    "each inconsistency is found",
     arguments: [
       (#"s/^let version = .*/let version = "2.3.5"/"#, "Package.swift"),
       (#"s/^let version = .*/let version = "two"/"#, "Package.swift"),
@@ -64,7 +64,7 @@ struct VersionTests {
     #expect(outcome.errors.hasPrefix("check-versions: "))
   }
 
-  @Test func `a development version is no release, and its changes have no date`() throws {
+  @Test func `a development version cannot be released, and its changes have no date`() throws {
     try dir.sh(
       """
       cd checkout
@@ -78,7 +78,7 @@ struct VersionTests {
   }
 
   @Test(
-    "what is not committed, or was released, is no release",
+    "uncommitted or released changes cannot be released",
     arguments: ["touch checkout/new", "git -C checkout tag v2.3.4"])
   func released(change: String) throws {
     try dir.sh(change).succeeds()
@@ -103,7 +103,7 @@ struct VersionTests {
     #expect(try dir.sh(script).succeeds().text == "2.3.5-dev\n")
   }
 
-  @Test func `the Debian package is built with what scripts/install-packages installs`() throws {
+  @Test func `the Debian package is built with the packages of scripts/install-packages`() throws {
     let script = try Repository.text("scripts/install-packages")
     let group = try #require(script.components(separatedBy: "[build]=\"").last)
     let installed = group.prefix { $0 != "\"" }.split(whereSeparator: \.isWhitespace).map(
@@ -116,7 +116,7 @@ struct VersionTests {
     #expect(needed.filter { !$0.hasPrefix("debhelper") } == installed.sorted())
   }
 
-  @Test("Nix can read its expression, which takes what nixpkgs has", requires("nix-instantiate"))
+  @Test("Nix can read its expression, whose arguments nixpkgs has", requires("nix-instantiate"))
   func nix() throws {
     let file = "'\(Repository.path)/packaging/nix/default.nix'"
     #expect(try dir.sh("nix-instantiate --parse \(file)").ending == .exit(0))

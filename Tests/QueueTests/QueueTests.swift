@@ -9,9 +9,9 @@ import VMA
 
 @testable import TapTool
 
-@Suite("What waits for the reader of the stream", .serialized)
+@Suite("The queue of events for the stream", .serialized)
 struct QueueTests {
-  @Test("A5: while the reader stands still, data goes to the spill file and nothing waits")
+  @Test("A5: while the reader is stopped, data goes to the spill file and nothing waits")
   func spills() throws {
     let storage = MemoryStorage(slots: 1000)
     let harness = try QueueHarness([100, 100], spill: storage)
@@ -30,7 +30,7 @@ struct QueueTests {
     #expect(harness.postedFailure() == nil)
   }
 
-  @Test("A5: where the spill file is full, a request waits, and goes on when there is room")
+  @Test("A5: if the spill file is full, a request waits until there is space")
   func spillIsFull() throws {
     let storage = MemoryStorage(slots: 10)
     let harness = try QueueHarness([60, 60], spill: storage)
@@ -55,7 +55,8 @@ struct QueueTests {
     case none, limit, full, failing, hanging
   }
 
-  @Test("A5: after its patience the backup fails, and all is dropped", arguments: Trouble.allCases)
+  @Test(
+    "A5: after `patience` the backup fails, and all data is dropped", arguments: Trouble.allCases)
   func patience(trouble: Trouble) throws {
     let storage = MemoryStorage(slots: trouble == .limit ? 10 : 1000)
     let words: String
@@ -90,7 +91,7 @@ struct QueueTests {
   }
 
   /// One request of many clusters has one deadline, not one for each cluster.
-  @Test("A5: a reader that takes a little now and then renews no deadline")
+  @Test("A5: a reader that reads a little now and then renews no deadline")
   func trickle() throws {
     let harness = try QueueHarness([400], spill: nil, patience: 1)
     try harness.read(atMost: 1) { Host.sleep(milliseconds: 150) }
@@ -105,7 +106,7 @@ struct QueueTests {
     #expect(harness.waitForReader() == nil)
   }
 
-  @Test("A5: requests behind one that waits have waited as long; later ones have not")
+  @Test("A5: requests after a waiting one have waited as long; later ones have not")
   func holds() {
     let hold = Hold()
     let start = hold.waits()
@@ -121,7 +122,7 @@ struct QueueTests {
     #expect(hold.waits() > again)
   }
 
-  @Test("A5: zeros never wait and take no room")
+  @Test("A5: zeros never wait and need no space")
   func zeros() throws {
     let harness = try QueueHarness([100_000], spill: nil, patience: 1)
     harness.gate.close()
@@ -140,7 +141,7 @@ struct QueueTests {
     harness.expectAll()
   }
 
-  @Test("A5: a disk that does not hold what was written to it fails the backup")
+  @Test("A5: a disk that returns other data than was written fails the backup")
   func readsBackSomethingElse() throws {
     let storage = MemoryStorage(slots: 1000)
     storage.state.withLock { $0.lies = true }
@@ -153,7 +154,7 @@ struct QueueTests {
     #expect(harness.waitForReader()?.message.hasSuffix("differs from the data written") == true)
   }
 
-  @Test("A5: a spill file that hangs does not keep the last cluster from a reader that reads")
+  @Test("A5: a spill file that hangs does not delay the last cluster")
   func hangsAtTheEnd() throws {
     let storage = MemoryStorage(slots: 1000)
     storage.gate.close()
@@ -166,7 +167,8 @@ struct QueueTests {
     storage.gate.open()
   }
 
-  @Test func `the background is paused until all is taken, what was spilled, too`() throws {
+  @Test func `background copying is paused until everything is written, spilled data, too`() throws
+  {
     let storage = MemoryStorage(slots: 1000)
     let harness = try QueueHarness([200], spill: storage, bufferCount: 64)
     harness.gate.close()
@@ -191,7 +193,7 @@ struct QueueTests {
 
   /// Readers, connections and disks that stop and go on, at random: memory is full, data is spilled,
   /// the spill file is full, fails and hangs. What comes out is right, or the backup fails.
-  @Test("A5: interleavings of readers, connections and disks that stop, fail and go on")
+  @Test("A5: interleavings of readers, connections and disks that stop, fail and continue")
   func interleavings() throws {
     var reached = Reached()
     for seed in 0..<200 as Range<UInt64> { try interleave(seed, &reached) }

@@ -4,7 +4,7 @@ import Foundation
 import Testing
 
 @Suite(
-  "A backup shows all disks at one instant", .serialized,
+  "A backup contains all disks at the same point in time", .serialized,
   requires("qemu-storage-daemon", .pythonNBD))
 struct BackupTests {
   @Test(arguments: 0..<5)
@@ -26,7 +26,7 @@ struct BackupTests {
     }
   }
 
-  @Test func `a reader that stops for some seconds is met by pausing, not by failing`() throws {
+  @Test func `if a reader stops for some seconds, copying pauses and nothing fails`() throws {
     let machine = try Machine()
     let guest = try machine.withGuest(seed: 99, pause: 0.01) {
       let run = try machine.sh(
@@ -60,7 +60,7 @@ struct BackupTests {
     #expect(size < 64 << 10)
   }
 
-  @Test func `configs, names and the time are told`() throws {
+  @Test func `configs, names and the time are in the stream`() throws {
     let machine = try Machine()
     try machine.keepBases()
     let before = Int(Date().timeIntervalSince1970)
@@ -77,7 +77,7 @@ struct BackupTests {
     #expect((before...before + 10).contains(stream.begin ?? 0))
   }
 
-  @Test func `what only a write of the guest can be the cause of is told so`() throws {
+  @Test func `clusters that only a guest write can cause are marked`() throws {
     let machine = try Machine(megabytes: 220)
     let guest = try machine.withGuest(seed: 6, pause: 0.005) {
       // Nothing is read, so that the copying in the background is paused near the start.

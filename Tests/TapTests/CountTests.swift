@@ -4,7 +4,7 @@ import Foundation
 import Testing
 
 @Suite(
-  "What a backup costs for each cluster that the guest writes", .serialized,
+  "The cost of a backup for each cluster that the guest writes", .serialized,
   requires("qemu-storage-daemon", .pythonNBD, "nbdkit", .tracing))
 struct CountTests {
   /// Clusters read and written, in whatever file by whatever process.

@@ -5,7 +5,7 @@ import Glibc
 import Testing
 
 @Suite(
-  "Every signal that ends a process ends a backup, and the guest sees nothing of it", .serialized,
+  "Every terminating signal ends a backup without an effect on the guest", .serialized,
   requires("qemu-storage-daemon", .pythonNBD))
 struct EndingTests {
   /// Those that end a process by default: not SIGKILL, nor those that stop it or do nothing, nor the
@@ -44,7 +44,9 @@ struct EndingTests {
     try machine.expectNothingLeft()
   }
 
-  @Test func `A6, D: an output that may not grow is 74, not the end of the process`() throws {
+  @Test func `A6, D: an output that exceeds its size limit is 74, and does not kill the process`()
+    throws
+  {
     let machine = try Machine(megabytes: 96)
     let guest = try machine.withGuest(seed: 2, pause: 0.002) {
       let run = try machine.sh("ulimit -f 4096; vma-tap --qmp vm.qmp > events 2> stderr; echo $?")
@@ -57,7 +59,7 @@ struct EndingTests {
     try machine.expectNothingLeft()
   }
 
-  @Test func `A6, D: SIGUSR1 asks for a status line, and the run goes on`() throws {
+  @Test func `A6, D: SIGUSR1 prints a status line, and the run continues`() throws {
     let machine = try Machine(megabytes: 96)
     try machine.keepBases()
     let run = try machine.sh(

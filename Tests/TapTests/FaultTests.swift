@@ -5,7 +5,7 @@ import Glibc
 import Testing
 
 @Suite(
-  "Whatever happens to the tap, the guest sees nothing of it", .serialized,
+  "No fault of the tap affects the guest", .serialized,
   requires("qemu-storage-daemon", .pythonNBD))
 struct FaultTests {
   let machine: Machine
@@ -42,13 +42,13 @@ struct FaultTests {
     }
   }
 
-  @Test func `the reader goes away`() throws {
+  @Test func `the reader exits`() throws {
     try expect(
       "vma-tap --qmp vm.qmp 2> stderr | head -c 3000000 > events; echo ${PIPESTATUS[0]}",
       status: 74)
   }
 
-  @Test func `the reader and standard error go away`() throws {
+  @Test func `the reader and standard error are closed`() throws {
     try expect(
       "(vma-tap --qmp vm.qmp 2>&1; echo $? > code) | head -c 3000000 > events; cat code",
       status: 74)
@@ -61,7 +61,7 @@ struct FaultTests {
   }
 
   @Test(arguments: ["pack", "zstd"])
-  func `a filter behind it is killed`(victim: String) throws {
+  func `the next filter is killed`(victim: String) throws {
     try expect(
       """
       mkfifo one two three
@@ -78,7 +78,7 @@ struct FaultTests {
     #expect(try machine.sh("zstdcat vm.vma.zst 2> cut | wc -c").output.trimmed.count > 6)
   }
 
-  @Test func `vma-pack is killed on the way to its file`() throws {
+  @Test func `vma-pack is killed while it writes its file`() throws {
     try expect(
       """
       mkfifo one; mkdir store
@@ -90,7 +90,7 @@ struct FaultTests {
   }
 
   @Test(requires(.mounts))
-  func `the disk behind vma-pack is full`() throws {
+  func `the disk of vma-pack is full`() throws {
     try expect(
       """
       cat > pack <<.
@@ -108,7 +108,7 @@ struct FaultTests {
   /// A guest does not notice: its old data waits in memory, or in the spill file if it writes as
   /// fast as it can.
   @Test(arguments: [0.08, 0.0])
-  func `vma-pack is stopped for ten seconds, and goes on`(pause: Double) throws {
+  func `vma-pack is stopped for ten seconds, and continues`(pause: Double) throws {
     let guest = try machine.withGuest(seed: 4, pause: pause) {
       let run = try machine.sh(
         """
@@ -144,7 +144,7 @@ struct FaultTests {
       "\(standing())\nsleep 0.5; kill -TERM $tap; wait $tap; echo $?; wait $reader", status: 143)
   }
 
-  @Test func `somebody cancels the backup`() throws {
+  @Test func `another client cancels the backup`() throws {
     try expect(
       """
       \(standing())
@@ -169,7 +169,7 @@ struct FaultTests {
     #expect(message == "vma-tap: bad: QEMU's job failed: Input/output error\n")
   }
 
-  @Test func `the monitor is lost and comes back`() throws {
+  @Test func `the monitor is lost and returns`() throws {
     let proxy = "\(Programs.python) $P/proxy.py proxy.qmp vm.qmp & proxy=$!; sleep 0.3"
     let script = standing(seconds: 5).replacingOccurrences(of: "--qmp vm", with: "--qmp proxy")
     try expect(
@@ -183,7 +183,7 @@ struct FaultTests {
       """, status: 0)
   }
 
-  @Test func `a tap that was killed is not in the way of the next`() throws {
+  @Test func `a killed tap does not prevent the next backup`() throws {
     let run = try machine.sh(
       "\(standing())\nkill -KILL $(pgrep -P $tap) $tap; wait $tap; echo $?; wait $reader")
     #expect(run.output.trimmed == "137")
@@ -200,7 +200,7 @@ struct FaultTests {
   }
 
   @Test(arguments: ["kill -KILL", "kill -TERM", "quit"])
-  func `D: QEMU goes away`(how: String) throws {
+  func `D: QEMU exits`(how: String) throws {
     let end =
       how == "quit"
       ? "\(Programs.python) $P/qmp.py second.qmp quit > quit" : "\(how) \(machine.processID)"
@@ -218,7 +218,7 @@ struct FaultTests {
     #expect(try FileManager.default.contentsOfDirectory(atPath: machine.temporary) == [])
   }
   /// A guest whose QEMU goes away is cut off, not told of a write that failed.
-  @Test func `QEMU is told to end while its guest writes`() throws {
+  @Test func `QEMU is ordered to exit while its guest writes`() throws {
     let guest = try machine.withGuest(seed: 6, pause: 0.001) {
       let run = try machine.sh(
         """

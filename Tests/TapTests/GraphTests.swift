@@ -5,7 +5,7 @@ import Testing
 
 /// What `--fleece` did in QEMU's block graph is not done any more.
 @Suite(
-  "QEMU's block graph stays as it is", .serialized,
+  "QEMU's block graph is not changed", .serialized,
   requires("qemu-storage-daemon", .pythonNBD))
 struct GraphTests {
   /// Starts a backup through a monitor that logs each command.
@@ -23,7 +23,7 @@ struct GraphTests {
 
   /// Each ends a backup in its own way; all but the last must not change the graph.
   @Test(
-    "A1–A3: no command changes the graph, but for nodes of our own",
+    "A1–A3: no command changes the graph, except for nodes of our own",
     arguments: [
       watched(reader: "cat") + "\nwait $tap",
       watched("--fleece .", reader: standing) + "\nwait $tap",
@@ -47,7 +47,9 @@ struct GraphTests {
   }
 
   /// A copy-before-write node gave way to the filter of the other job, and showed its instant.
-  @Test("A1: two backups of one disk, one with --fleece, are each of one instant", arguments: 0..<4)
+  @Test(
+    "A1: two backups of one disk, one with --fleece, are each of one point in time",
+    arguments: 0..<4)
   func twoBackups(seed: Int) throws {
     let machine = try Machine(megabytes: 64)
     let guest = try machine.withGuest(seed: seed, pause: 0.002) {
@@ -68,7 +70,7 @@ struct GraphTests {
   }
 
   /// The tap waited for ever, and its node stayed in the path of the guest's writes.
-  @Test("A3: an external snapshot in the midst of a backup", arguments: ["", "--fleece ."])
+  @Test("A3: an external snapshot during a backup", arguments: ["", "--fleece ."])
   func externalSnapshot(option: String) throws {
     let machine = try Machine(megabytes: 64)
     let guest = try machine.withGuest(seed: 3, pause: 0.01) {

@@ -61,7 +61,7 @@ struct GuardTests {
     #expect(ended.output != "CBE1E")
   }
 
-  @Test("A6: SIGKILL while the guest writes: it sees no error", arguments: Death.all)
+  @Test("A6: SIGKILL while the guest writes: it gets no error", arguments: Death.all)
   func killed(death: Death) throws {
     let machine = try Machine(megabytes: 96, qemu: death.qemu)
     let guest = try machine.withGuest(seed: 1, pause: 0.001) {
@@ -86,7 +86,7 @@ struct GuardTests {
   }
 
   /// Disk a is served by an iothread.
-  @Test("A6: SIGKILL while the VM stands and no guest writes", arguments: Death.all)
+  @Test("A6: SIGKILL while the VM is stopped and no guest writes", arguments: Death.all)
   func idle(death: Death) throws {
     let machine = try Machine(.still, megabytes: 96, qemu: death.qemu)
     let run = try machine.sh(
@@ -94,7 +94,7 @@ struct GuardTests {
     try check(death, machine, output: run.output)
   }
 
-  @Test("A6: `stop` in the moment after a SIGKILL", arguments: Death.all.filter { !$0.isPaused })
+  @Test("A6: `stop` immediately after a SIGKILL", arguments: Death.all.filter { !$0.isPaused })
   func stop(death: Death) throws {
     let machine = try Machine(.still, megabytes: 96, qemu: death.qemu)
     let run = try machine.sh(
@@ -142,7 +142,7 @@ struct GuardTests {
   }
 
   /// Three descriptors are standard ones; two disks and the monitor need three more.
-  @Test("A6: SIGKILL of the worker while the guard may open no more files", arguments: [8, 7, 6])
+  @Test("A6: SIGKILL of the worker while the guard can open no more files", arguments: [8, 7, 6])
   func descriptors(limit: Int) throws {
     let machine = try Machine(megabytes: 96)
     let guest = try machine.withGuest(seed: 9, pause: 0.001) {
@@ -158,7 +158,7 @@ struct GuardTests {
     #expect(guest.errors == [] && guest.worst < 2, "\(guest)")
   }
 
-  @Test("A6: too few open files for the disks are refused before QEMU is told anything")
+  @Test("A6: too few open files for the disks are refused before any command to QEMU")
   func fewDescriptors() throws {
     let machine = try Machine(megabytes: 64)
     let guest = try machine.withGuest(seed: 10, pause: 0.001) {
@@ -176,7 +176,7 @@ struct GuardTests {
     try machine.expectNothingLeft()
   }
 
-  @Test("A6: memory that runs out in the middle", arguments: ["worker", "tap"])
+  @Test("A6: memory that is exhausted during a run", arguments: ["worker", "tap"])
   func memory(victim: String) throws {
     let machine = try Machine(megabytes: 96)
     let guest = try machine.withGuest(seed: 4, pause: 0.001) {
@@ -232,7 +232,7 @@ struct GuardTests {
   }
 
   @Test(
-    "A6: a second connection that opens an export cancels; one that does not is nobody",
+    "A6: a second connection cancels the backup only if it opens an export",
     arguments: [true, false])
   func secondConnection(opens: Bool) throws {
     let machine = try Machine(megabytes: 64)
@@ -259,7 +259,7 @@ struct GuardTests {
     try machine.expectNothingLeft()
   }
 
-  @Test("A6: the worker is what the kernel kills first, and the guard lets go of the stream")
+  @Test("A6: the kernel kills the worker first, and the guard closes the stream")
   func processes() throws {
     let machine = try Machine(megabytes: 64)
     let run = try machine.sh(

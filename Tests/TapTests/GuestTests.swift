@@ -15,7 +15,7 @@ struct GuestTests {
     sleep 2; kill -KILL $(pgrep -P $tap) $tap; wait $tap; echo $?; wait $reader
     """
 
-  @Test func `notices nothing, and both disks are of one instant`() throws {
+  @Test func `gets no error, and both disks are of one point in time`() throws {
     let machine = try Machine(.linux(onError: "report"), megabytes: 64)
     try machine.waitForRecords(20)
     let before = machine.recordCount
@@ -39,8 +39,9 @@ struct GuestTests {
   }
 
   @Test(arguments: ["vma-tap --qmp vm.qmp > events", "job-cancel"])
-  func `is stopped, not harmed, where the tap is killed; this and cont mend it`(mend: String) throws
-  {
+  func `is stopped without damage if the tap is killed, and continues after cleanup and cont`(
+    mend: String
+  ) throws {
     let machine = try Machine(.linux(onError: "stop"), megabytes: 64)
     try machine.waitForRecords(20)
     let run = try machine.sh(Self.killed)

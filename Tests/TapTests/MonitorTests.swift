@@ -23,7 +23,7 @@ struct MonitorTests {
   // MARK: Before the run
 
   @Test(
-    "A7: before the run it is an error within a limit of time",
+    "A7: before the run it is an error within a time limit",
     arguments: [
       ("silent", 8, "no greeting"), ("half", 8, "no greeting"), ("drip", 8, "no greeting"),
       // A fast machine reaches the limit of a message before that of time.
@@ -77,7 +77,7 @@ struct MonitorTests {
   // MARK: In the middle of the run
 
   @Test(
-    "A7: the loss of the monitor is no loss of the backup",
+    "A7: the backup survives the loss of the monitor",
     arguments: ["mid-garbage", "mid-close", "mid-long"])
   func during(mode: String) throws {
     let guest = try machine.withGuest(seed: 2, pause: 0.01) {
@@ -95,7 +95,7 @@ struct MonitorTests {
     try machine.expectNothingLeft()
   }
 
-  @Test("A7: a monitor that answers no more is left for a new connection, in time")
+  @Test("A7: a monitor that stops answering is replaced by a new connection, in time")
   func mute() throws {
     let guest = try machine.withGuest(seed: 3, pause: 0.01) {
       let run = try machine.sh(
@@ -110,7 +110,7 @@ struct MonitorTests {
     try machine.expectNothingLeft()
   }
 
-  @Test("A7: a signal ends a run whose monitor answers no more")
+  @Test("A7: a signal ends a run whose monitor does not answer")
   func muteAndSignal() throws {
     let guest = try machine.withGuest(seed: 3, pause: 0.01) {
       let run = try machine.sh(
@@ -128,7 +128,7 @@ struct MonitorTests {
 
   // MARK: What is asked and what is sent
 
-  @Test("A4: on-cbw-error and x-perf are sent where the schema has them, and only there")
+  @Test("A4: on-cbw-error and x-perf are sent only if the schema has them")
   func schema() throws {
     let run = try machine.sh(
       "\(monitor("schema", "vm.qmp"))\nvma-tap --qmp bad.qmp > events; echo $?", atMost: 20)
@@ -146,7 +146,7 @@ struct MonitorTests {
     #expect(sent.contains("x-perf"))
   }
 
-  @Test("A9: the nodes are listed once, without what they stand on")
+  @Test("A9: the nodes are listed once, without their backing chains")
   func nodes() throws {
     let run = try machine.sh(
       "\(monitor("pass", "vm.qmp"))\nvma-tap --qmp bad.qmp > events; echo $?", atMost: 20)
@@ -157,7 +157,7 @@ struct MonitorTests {
   }
 
   @Test(
-    "A11: a VM that has gone to another QEMU, or has yet to come, is refused",
+    "A11: a VM that was migrated, or has not arrived yet, is refused",
     arguments: ["inmigrate", "finish-migrate", "postmigrate"])
   func migration(state: String) throws {
     let machine = try Machine(.still)
@@ -171,7 +171,7 @@ struct MonitorTests {
     try machine.expectNothingLeft()
   }
 
-  @Test("A11: a real QEMU after its migration, and one that waits for one")
+  @Test("A11: a real QEMU after its migration, and one that waits for a migration")
   func realMigration() throws {
     let machine = try Machine(.still)
     let run = try machine.sh(
@@ -192,7 +192,7 @@ struct MonitorTests {
   }
 }
 
-@Suite("What a monitor sends, value by value")
+@Suite("Parsing of the monitor's messages")
 struct SplitterTests {
   private func values(_ text: String, pieces: Int) throws -> [String] {
     var splitter = JSONSplitter()
@@ -207,7 +207,7 @@ struct SplitterTests {
     return found
   }
 
-  @Test("A7: objects are found wherever lines and reads end", arguments: [1, 2, 7, 1000])
+  @Test("A7: objects are found however lines and reads are split", arguments: [1, 2, 7, 1000])
   func objects(pieces: Int) throws {
     let text = "\r\n {\"a\": \"}\\\"{\\\\\"}{\"b\":\n [{}, \"]\"]\n}\r\n{}"
     let expected = ["{\"a\": \"}\\\"{\\\\\"}", "{\"b\":\n [{}, \"]\"]\n}", "{}"]

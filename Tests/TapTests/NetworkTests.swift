@@ -64,7 +64,7 @@ struct NetworkTests {
     return run.output.trimmed
   }
 
-  @Test func `the disks arrive as they were at one instant`() throws {
+  @Test func `the disks arrive as of the same point in time`() throws {
     let guest = try machine.withGuest(seed: 7) {
       let ends = try backUp()
       #expect(ends == "0 0 0 0 0")
@@ -78,7 +78,7 @@ struct NetworkTests {
   @Test(arguments: [
     ("$ssh", 137), ("$(pgrep -P $sshd) $(pgrep -x -P $(pgrep -P $sshd) sshd)", 255),
   ])
-  func `the line breaks`(end: String, status: Int) throws {
+  func `the connection breaks`(end: String, status: Int) throws {
     let guest = try machine.withGuest(seed: 8, pause: 0.001) {
       let ends = try backUp(during: "kill -KILL \(end)")
       #expect(ends == "74 141 141 \(status) 65")

@@ -4,7 +4,7 @@ import Foundation
 import Testing
 
 @Suite(
-  "Two taps beside each other", .serialized,
+  "Two taps at the same time", .serialized,
   requires("qemu-storage-daemon", "qemu-system-x86_64", .pythonNBD))
 struct OtherRunTests {
   /// Starts a backup that stands still after 1 MB until its reader goes on, and waits for its jobs.
@@ -21,7 +21,7 @@ struct OtherRunTests {
   /// Ends both processes of a tap at once.
   private static let killAll = "kill -KILL $(pgrep -P $tap) $tap; wait $tap"
 
-  @Test("A8: a healthy backup whose socket another tap cannot see goes on", requires(.mounts))
+  @Test("A8: a healthy backup whose socket another tap cannot see continues", requires(.mounts))
   func otherTemporary() throws {
     let machine = try Machine(megabytes: 64)
     let guest = try machine.withGuest(seed: 5, pause: 0.02) {
@@ -44,7 +44,7 @@ struct OtherRunTests {
     try machine.expectNothingLeft()
   }
 
-  @Test("A8: what a killed run has left is removed, its folder too")
+  @Test("A8: leftovers of a killed run are removed, including its folder")
   func killed() throws {
     let machine = try Machine(megabytes: 64)
     let run = try machine.sh("\(Self.standing(seconds: 1))\n\(Self.killAll); echo $?; wait $reader")
@@ -57,7 +57,7 @@ struct OtherRunTests {
     try machine.expectNothingLeft()
   }
 
-  @Test("A8: a job of a killed run that has ended is dismissed, whatever its socket")
+  @Test("A8: a concluded job of a killed run is dismissed, whatever its socket")
   func concluded() throws {
     let machine = try Machine()
     let run = try machine.sh(
@@ -74,7 +74,7 @@ struct OtherRunTests {
     try machine.expectNothingLeft()
   }
 
-  @Test("A8: a socket with a full queue is no evidence that its run is dead")
+  @Test("A8: a socket with a full queue does not prove that its run is dead")
   func fullQueue() throws {
     let machine = try Machine(megabytes: 64)
     let run = try machine.sh(
@@ -116,14 +116,14 @@ struct OtherRunTests {
     try machine.expectNothingLeft()
   }
 
-  @Test("A10: an unknown user is wrong usage")
+  @Test("A10: an unknown user is a usage error")
   func unknownUser() throws {
     let machine = try Machine()
     let run = try machine.sh("vma-tap --qmp vm.qmp --user no-such-user > events")
     #expect(run.status == 64 && run.errors.contains("no such user: no-such-user"))
   }
 
-  @Test("A16: the message names the drive where QEMU dies", arguments: [SIGKILL, SIGABRT])
+  @Test("A16: the message names the drive on which QEMU dies", arguments: [SIGKILL, SIGABRT])
   func death(signal: Int32) throws {
     let machine = try Machine(.still, megabytes: 64)
     let run = try machine.sh(

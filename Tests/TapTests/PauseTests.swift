@@ -8,7 +8,9 @@ import Testing
   requires("qemu-storage-daemon", .pythonNBD))
 struct PauseTests {
   /// Counting pauses is not pausing: QEMU says whether its jobs stand still, and go on.
-  @Test func `D: jobs are paused in QEMU while nobody reads, and end when somebody does`() throws {
+  @Test func `D: jobs are paused in QEMU while the stream is not read, and complete when it is`()
+    throws
+  {
     let machine = try Machine(megabytes: 160)
     try machine.keepBases()
     let run = try machine.sh(

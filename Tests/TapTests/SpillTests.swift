@@ -32,7 +32,7 @@ struct SpillTests {
     try String(contentsOfFile: machine.path + "/stderr", encoding: .utf8)
   }
 
-  @Test("A5: a reader that stands still stalls neither the guest nor QEMU")
+  @Test("A5: a stopped reader delays neither the guest nor QEMU")
   func standsStill() throws {
     let guest = try machine.withGuest(seed: 1) {
       let run = try machine.sh(
@@ -100,7 +100,7 @@ struct SpillTests {
       "", fault: "pwrite:40+:\(code)", words: "spill file in spill: \(words) (use --tmpdir)")
   }
 
-  @Test("A5: space that comes back")
+  @Test("A5: space that becomes available again")
   func fileSystemRecovers() throws {
     let fault = (40...44).map { "pwrite:\($0):ENOSPC" }.joined(separator: ",")
     let guest = try machine.withGuest(seed: 1) {
@@ -122,7 +122,7 @@ struct SpillTests {
       words: "spill file in spill: its disk is too slow (use --tmpdir)")
   }
 
-  @Test("A5: the last of a file system is left alone", requires(.mounts))
+  @Test("A5: the last space of a file system stays free", requires(.mounts))
   func reserve() throws {
     try machine.succeed(
       """
@@ -141,7 +141,7 @@ struct SpillTests {
     #expect(start.status == 0 && start.errors.contains("spill file in spill: not used"))
   }
 
-  @Test("A5: what can be wrong with the options is told before QEMU is touched")
+  @Test("A5: wrong options are reported before any command to QEMU")
   func options() throws {
     for (options, status, words) in [
       ("--tmpdir none", 73, "none: No such file or directory"),
@@ -165,10 +165,10 @@ struct SpillTests {
 }
 
 @Suite(
-  "Neither does a whole machine", .serialized,
+  "Nor does a complete machine wait", .serialized,
   requires("qemu-system-x86_64", "qemu-img", .linuxGuest))
 struct SpillSystemTests {
-  @Test("A5: stop, query-status and a reset are answered while the reader stands still")
+  @Test("A5: stop, query-status and a reset are answered while the reader is stopped")
   func isAnswered() throws {
     let machine = try Machine(.linux(onError: "report"), megabytes: 64)
     try machine.waitForRecords(20)

@@ -4,7 +4,7 @@ import Foundation
 import Testing
 
 @Suite(
-  "A tap that cannot start says why and leaves nothing", .serialized,
+  "A tap that cannot start reports why and leaves nothing", .serialized,
   requires("qemu-storage-daemon"))
 struct StartTests {
   let machine: Machine
@@ -27,7 +27,7 @@ struct StartTests {
     try expect("", status: 64, "--qmp")
   }
 
-  @Test func `what is not there`() throws {
+  @Test func `a missing QEMU, disk or file`() throws {
     try expect("--qmp none.qmp", status: 66, "none.qmp: No such file")
     try expect("--qmp a.raw", status: 66, "a.raw: Connection refused")
     try expect("--qmp vm.qmp -d c", status: 66, "no such disk: c (available: a, b)")

@@ -4,10 +4,10 @@ import Foundation
 import Testing
 
 @Suite(
-  "A whole machine", .serialized,
+  "A complete machine", .serialized,
   requires("qemu-system-x86_64"))
 struct SystemTests {
-  @Test func `its disks are found, and shown before the guest's writes`() throws {
+  @Test func `its disks are found, and shown as before the guest's writes`() throws {
     let machine = try Machine(.still)
     let list = try machine.sh("vma-tap --qmp vm.qmp --list")
     #expect(

@@ -3,10 +3,10 @@
 import TestSupport
 import Testing
 
-@Suite("Each QEMU that live tests can choose", .serialized)
+@Suite("Each QEMU that live tests can use", .serialized)
 struct VersionTests {
   @Test(requires("qemu-storage-daemon", "qemu-system-x86_64"))
-  func `D: a backup of the disks of the current one is exact`() throws { try expectExact(.current) }
+  func `D: a backup of the current one's disks is exact`() throws { try expectExact(.current) }
 
   @Test(requires(.qemu(.trixie)))
   func `D: a backup of the disks of Debian trixie's is exact`() throws { try expectExact(.trixie) }

@@ -43,7 +43,7 @@ struct CallCountTests {
     }
   }
 
-  @Test func `vma-cat merges zeros that come in many extents`() throws {
+  @Test func `vma-cat merges zeros from many extents`() throws {
     try dir.write(Archive([Archive.Disk("d", Image.zeros(64 << 20))]).bytes(), to: "zeros.vma")
     let piped = try dir.countCalls(.cat, ["zeros.vma"])
     #expect(count(piped, "write", "writev") <= 64 / 4 + 8)

@@ -86,7 +86,7 @@ struct CatHoleTests {
   }
 
   @Test(arguments: ["vma-cat a.vma", "cat a.vma | vma-cat -"])
-  func `a file positioned at its end has them too`(command: String) throws {
+  func `a file positioned at its end has them, too`(command: String) throws {
     try dir.sh("{ printf abc; \(command); } > out").succeeds()
     try dir.expect("out", holds: Array("abc".utf8) + Self.image)
     #expect(try dir.allocated("out") < 500_000)
@@ -104,7 +104,7 @@ struct CatHoleTests {
   }
 
   @Test(arguments: ["vma-cat a.vma", "cat a.vma | vma-cat -"])
-  func `old content is overwritten, with zeros as well`(command: String) throws {
+  func `old content is overwritten, also with zeros`(command: String) throws {
     let old = Image.full(Self.image.count + 1000, seed: 3)
     try dir.write(old, to: "out")
     try dir.sh("\(command) 1<> out").succeeds()
@@ -114,7 +114,7 @@ struct CatHoleTests {
     try dir.expect("out", holds: Self.image)
   }
 
-  @Test func `through a pipe they are written`() throws {
+  @Test func `zeros are written to a pipe`() throws {
     try dir.sh("vma-cat a.vma | cat > out && cat a.vma | vma-cat - | cmp - out").succeeds()
     try dir.expect("out", holds: Self.image)
   }
@@ -127,7 +127,7 @@ struct CatHoleTests {
     #expect(try dir.allocated("out") < 100_000)
   }
 
-  @Test func `a disk of nothing but zeros`() throws {
+  @Test func `a disk of zeros only`() throws {
     let zeros = Image.zeros(1 << 20)
     try dir.write(Archive([Archive.Disk("z", zeros)]).bytes(), to: "z.vma")
     try dir.sh("vma-cat z.vma > out; vma-cat z.vma | cat > piped").succeeds()
@@ -137,7 +137,7 @@ struct CatHoleTests {
   }
 
   @Test(requires(.loopDevices))
-  func `a block device is no file to make holes in`() throws {
+  func `no holes are made in a block device`() throws {
     try dir.write(Image.full(Self.image.count, seed: 4), to: "image")
     let device = try LoopDevice("image", in: dir)
     try dir.sh("vma-cat a.vma > \(device.path) && blockdev --flushbufs \(device.path)").succeeds()

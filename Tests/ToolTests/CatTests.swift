@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("vma-cat shows one member, in order")
+@Suite("vma-cat writes one member, in order")
 struct CatTests {
   let dir: Scratch
 
@@ -37,7 +37,7 @@ struct CatTests {
     try cat(Sample.wholeBytes, [name], gives: expected)
   }
 
-  @Test func `an exact drive wins over a config, a config over drive-`() throws {
+  @Test func `an exact drive has priority over a config, a config over drive-`() throws {
     let images = (1...3).map { Image.full(512 * $0, seed: UInt64($0)) }
     let disks = [
       Archive.Disk("drive-scsi0", images[0]), Archive.Disk("scsi0", images[1]),
@@ -66,7 +66,7 @@ struct CatTests {
     try dir.run(.cat, "-", input: .pipe(Sample.wholeBytes)).fails(64, .cat, saying: "drive-scsi0")
   }
 
-  @Test func `no drive at all is 66`() throws {
+  @Test func `an archive without drives is 66`() throws {
     let state = Archive([Archive.Disk("vmstate", Sample.state)], configs: [Sample.config])
     for archive in [Archive([]), Archive([], configs: [Sample.config]), state] {
       try dir.write(archive.bytes(), to: "b.vma")
@@ -76,7 +76,7 @@ struct CatTests {
   }
 
   @Test(arguments: ["nothing", "drive-", "SCSI0", "qemu-server", "disk-drive-scsi0.raw"])
-  func `a member that is not there is 66`(name: String) throws {
+  func `a missing member is 66`(name: String) throws {
     try dir.run(.cat, "a.vma", name).fails(66, .cat, saying: name)
     try dir.run(.cat, "-", name, input: .pipe(Sample.wholeBytes)).fails(66, .cat)
   }
@@ -95,7 +95,7 @@ struct CatTests {
     try dir.run(.cat, "no/such.vma", "scsi0").fails(66, .cat)
   }
 
-  @Test func `configs of no bytes and of the most`() throws {
+  @Test func `configs of zero bytes and of the maximum size`() throws {
     let largest = Image.full(65535, seed: 8)
     let archive = Archive(
       [],
@@ -116,7 +116,7 @@ struct CatTests {
     try dir.run(.cat, "a.vma", "scsi0", output: .terminal).fails(64, .cat)
   }
 
-  @Test func `any member's name will do`() throws {
+  @Test func `any member's name is accepted`() throws {
     for name in ["../x", "/abs", "a/b", ".", "..", "a\u{1b}b", "x y", "a\nb", "ü"] {
       let archive = Archive(
         [Archive.Disk(name, Sample.efi)], configs: [Archive.Config("c" + name, "text")])
@@ -128,7 +128,7 @@ struct CatTests {
   }
 
   @Test(arguments: 0..<6)
-  func `clusters in any order come out in the disk's`(seed: UInt64) throws {
+  func `clusters in any order are written in disk order`(seed: UInt64) throws {
     let disks = [
       Archive.Disk("a", Image.mixed(2_621_952, seed: seed)),
       Archive.Disk("b", Image.mixed(66_048, seed: seed + 50)),
@@ -155,7 +155,7 @@ struct CatTests {
     ).succeeds()
   }
 
-  @Test func `an archive in disk order needs none through a pipe either`() throws {
+  @Test func `nor does an archive in disk order from a pipe`() throws {
     let nowhere = ["TMPDIR": "/no/such/directory"]
     let outcome = try dir.run(
       .cat, "--tmpdir", "/no/such/directory", "-", input: .pipe(Sample.smallBytes),
@@ -176,7 +176,7 @@ struct CatTests {
       .fails(64, .cat)
   }
 
-  @Test func `the waiting room is where --tmpdir says`() throws {
+  @Test func `the waiting room is in the directory of --tmpdir`() throws {
     let bytes = Archive([Archive.Disk("d", Sample.scsi)], order: .reversed).bytes()
     try dir.makeDirectory("room")
     let outcome = try dir.run(
@@ -186,7 +186,7 @@ struct CatTests {
     try dir.expectNames([], in: "room")
   }
 
-  @Test func `only what was asked for must be whole`() throws {
+  @Test func `only the selected member must be complete`() throws {
     var archive = Sample.whole
     archive.extents.removeLast()
     try dir.write(archive.bytes(), to: "b.vma")

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("vma-cat --offset and --length of an archive that is not complete")
+@Suite("vma-cat --offset and --length of an incomplete archive")
 struct CatWindowTests {
   let dir: Scratch
   static let image = Image.mixed(20 * clusterSize, seed: 540)
@@ -35,7 +35,7 @@ struct CatWindowTests {
     }
   }
 
-  @Test("B8: only the clusters in the window have to be there", arguments: 0..<12)
+  @Test("B8: only the clusters in the window must be present", arguments: 0..<12)
   func window(seed: UInt64) throws {
     var random = Seeded(seed + 77)
     var archive = Archive(
@@ -88,7 +88,7 @@ struct CatWindowTests {
     #expect(try dir.sh("vma-cat \(window) - d < <(cat long.vma)").ending == .exit(65))
   }
 
-  @Test("B8: a window of the machine's state")
+  @Test("B8: a window of the VM state")
   func state() throws {
     var archive = Archive([], perExtent: 2)
     archive.devices = [Archive.Device(id: 3, name: "vmstate", size: UInt64(Self.image.count))]

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("Circumstances that a tool does not choose")
+@Suite("Circumstances outside a tool's control")
 struct CircumstanceTests {
   let dir: Scratch
 
@@ -28,7 +28,7 @@ struct CircumstanceTests {
   // MARK: Pipes
 
   @Test(arguments: 0..<4)
-  func `input in pieces of any size gives the same`(seed: UInt64) throws {
+  func `input in pieces of any size gives the same result`(seed: UInt64) throws {
     var random = Seeded(seed)
     let order: ClusterOrder = seed % 2 == 0 ? .straight : .shuffled(seed: seed)
     let disks = [Archive.Disk("drive-scsi0", Sample.smallImage)]
@@ -52,7 +52,7 @@ struct CircumstanceTests {
     try dir.expect("out/disk-drive-scsi0.raw", holds: Sample.smallImage)
   }
 
-  @Test func `a reader as slow as it likes`() throws {
+  @Test func `a very slow reader`() throws {
     let running = try dir.start(.cat, ["a.vma", "scsi0"])
     usleep(300_000)
     expectSame(running.finish().succeeds().output, Sample.scsi)
@@ -61,7 +61,7 @@ struct CircumstanceTests {
     try dir.expect("disk-d.raw", holds: Sample.scsi)
   }
 
-  @Test func `a directory is no archive and no source`() throws {
+  @Test func `a directory is neither an archive nor a source`() throws {
     for tool in [.pack] + Tool.readers {
       try dir.run(tool, ["."]).fails(66, tool, saying: "directory")
       try dir.sh("\(tool.rawValue) - < .").fails(66, tool, saying: "directory")
@@ -70,7 +70,7 @@ struct CircumstanceTests {
     try dir.sh("vma-pack --events < .").fails(66, .pack, saying: "directory")
   }
 
-  @Test func `names of any length leave a message of one short line`() throws {
+  @Test func `with names of any length, a message is one short line`() throws {
     let name = String(repeating: "long ", count: 800)
     for tool in [.pack] + Tool.readers {
       let outcome = try dir.run(tool, [name])
@@ -129,7 +129,7 @@ struct CircumstanceTests {
 
   /// Root may read any directory, so the tools are run as nobody.
   @Test(requires(.root, "setpriv"))
-  func `a directory that may be written but not read`() throws {
+  func `a directory that is writable but not readable`() throws {
     try dir.write(Sample.scsi, to: "d.img")
     try dir.makeDirectory("out")
     let sudo = "setpriv --reuid=65534 --regid=65534 --clear-groups"
@@ -150,13 +150,13 @@ struct CircumstanceTests {
     try dir.expectWhole(in: "out")
   }
 
-  @Test func `an empty input is called so`() throws {
+  @Test func `an empty input is reported as empty`() throws {
     for tool in Tool.readers {
       try dir.run(tool, ["-"], input: .pipe([])).fails(65, tool, saying: "is empty")
     }
   }
 
-  @Test func `what is read is not written`() throws {
+  @Test func `inputs are not written to`() throws {
     try dir.write(Sample.scsi, to: "d.img")
     try dir.write("a config", to: "list.txt")
     for command in [
@@ -172,7 +172,7 @@ struct CircumstanceTests {
     try dir.sh("vma-pack -o /dev/null d=d.img < /dev/null").succeeds()
   }
 
-  @Test func `options as hands know them`() throws {
+  @Test func `the usual short forms of options`() throws {
     try dir.write(Sample.scsi, to: "d.img")
     try dir.sh("vma-pack -z -T1 -ob.vma -ca.vma d=d.img").fails(65, .pack, saying: "a.vma")
     try dir.sh("vma-pack -z -T1 -ob.vma d=d.img && vma-unpack -Cout -dd b.vma").succeeds()
@@ -214,7 +214,7 @@ struct CircumstanceTests {
   // MARK: Others at work
 
   @Test(arguments: Sample.wholeFiles)
-  func `a file that appears meanwhile is 73, and no other name appears`(name: String) throws {
+  func `a file that appears meanwhile is 73, and no other file appears`(name: String) throws {
     try dir.makeDirectory("out")
     let running = try stall(.unpack, ["-C", "out"])
     try dir.write("precious", to: "out/\(name)")
@@ -247,7 +247,7 @@ struct CircumstanceTests {
     try dir.expect("b.vma", holds: Array("precious".utf8))
   }
 
-  @Test func `of two runs into one directory one wins whole`() throws {
+  @Test func `of two runs into one directory, one succeeds completely`() throws {
     try dir.makeDirectory("out")
     let first = try stall(.unpack, ["-C", "out"])
     let second = try stall(.unpack, ["-C", "out"])
@@ -257,7 +257,7 @@ struct CircumstanceTests {
     try dir.expectWhole(in: "out")
   }
 
-  @Test func `an archive that grows shorter while it is read`() throws {
+  @Test func `an archive that becomes shorter while it is read`() throws {
     // Cut after the tool has begun: its answer is an error, whichever, in one line.
     let disk = Archive.Disk("d", Image.full(8 << 20, seed: 8))
     try dir.write(Archive([disk]).bytes(), to: "b.vma")

@@ -8,7 +8,7 @@ enum Shell: String, CaseIterable, Sendable {
   case bash, zsh, fish
 }
 
-@Suite("Completions: what a person types into bash, zsh and fish")
+@Suite("Completions of typed text in bash, zsh and fish")
 struct CompletionTests {
   let dir: Scratch
 
@@ -82,14 +82,14 @@ struct CompletionTests {
   }
 
   @Test(requires("bash", "zsh", "fish", "python3"), arguments: Shell.allCases)
-  func `a directory stays open for what is in it`(shell: Shell) throws {
+  func `a directory stays open for its contents`(shell: Shell) throws {
     try dir.sh("mkdir -p sub").succeeds()
     try expect(shell, "vma-unpack -m scsi0=su", "vma-unpack -m scsi0=sub/")
     try expect(shell, "vma-unpack -C su", "vma-unpack -C sub/")
   }
 
   @Test(requires("bash", "zsh", "fish", "python3"), arguments: Shell.allCases)
-  func `help is an option and not a command`(shell: Shell) throws {
+  func `help is an option, not a command`(shell: Shell) throws {
     for tool in Tool.allCases {
       let start = "\(tool.rawValue) "
       #expect([start, start + "-"].contains(try press(shell, start).line))
@@ -133,7 +133,7 @@ struct CompletionTests {
   }
 
   @Test(requires("bash", "zsh", "fish", "python3"), arguments: Shell.allCases)
-  func `no archive, a damaged one, or a missing one: nothing`(shell: Shell) throws {
+  func `no archive, a damaged one, or a missing one: no completions`(shell: Shell) throws {
     try dir.write("hello", to: "text")
     try dir.write(Sample.smallBytes.prefix(1000), to: "cut.vma")
     for name in ["text", "cut.vma", "missing.vma", "."] {
@@ -145,7 +145,7 @@ struct CompletionTests {
   }
 
   @Test(requires("bash", "zsh", "fish", "python3"), arguments: Shell.allCases)
-  func `names that a shell would expand are not offered to it`(shell: Shell) throws {
+  func `names that a shell would expand are not offered`(shell: Shell) throws {
     let evil = ["$(touch owned)", "`touch owned`", "a;touch owned", "a\u{1b}[31m", "a b", "$HOME"]
     for name in evil {
       let archive = Archive([Archive.Disk(name, Sample.efi), Archive.Disk("good", Sample.efi)])

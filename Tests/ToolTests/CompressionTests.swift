@@ -15,7 +15,7 @@ enum Compressor: String, CaseIterable, Sendable, CustomTestStringConvertible {
   static let all = requires("zstd", "gzip", "xz", "bzip2", "lz4", "lzop")
 }
 
-@Suite("Compressed archives are known by their content", Compressor.all)
+@Suite("Compressed archives are recognized by their content", Compressor.all)
 struct CompressionTests {
   let dir: Scratch
 
@@ -87,12 +87,12 @@ struct CompressionTests {
   }
 
   @Test(arguments: Compressor.allCases)
-  func `a name in the frame's header does no harm`(compressor: Compressor) throws {
+  func `a name in the frame's header is ignored`(compressor: Compressor) throws {
     guard compressor == .gzip || compressor == .lzop else { return }
     try dir.sh("\(compressor.rawValue) -k a.vma && vma-unpack -t a.vma.*z*").succeeds()
   }
 
-  @Test func `a window over 128 MiB is 65 and named`() throws {
+  @Test func `a window over 128 MiB is 65 and reported`() throws {
     try dir.sh("zstd -qc --ultra --long=28 < <(cat a.vma) > packed").succeeds()
     try dir.run(.unpack, "-t", "packed").fails(65, .unpack, saying: "256")
     try dir.run(.cat, "packed", "scsi0").fails(65, .cat, saying: "256")
@@ -100,7 +100,7 @@ struct CompressionTests {
     try dir.run(.unpack, "-t", "packed").succeeds()
   }
 
-  @Test func `what is no archive at all is 65`() throws {
+  @Test func `any other input is 65`() throws {
     let garbage: [[UInt8]] = [
       [], [0], Array("hello\n".utf8), Image.zeros(20_000), Image.full(20_000, seed: 3),
       Array("VMA".utf8), Array("VMAE".utf8) + Image.zeros(508),
@@ -117,7 +117,7 @@ struct CompressionTests {
   }
 
   @Test(arguments: Compressor.allCases)
-  func `what is packed but no archive is 65`(compressor: Compressor) throws {
+  func `a compressed file without an archive is 65`(compressor: Compressor) throws {
     for content in ["printf ''", "printf hello", "head -c 20000 /dev/zero"] {
       try dir.sh("\(content) | \(compressor.command) > packed").succeeds()
       try dir.run(.unpack, "-t", "packed").fails(65, .unpack)
@@ -189,7 +189,7 @@ struct CompressionDamageTests {
   }
 
   @Test(arguments: Compressor.allCases)
-  func `cut at any place`(compressor: Compressor) throws {
+  func `truncated anywhere`(compressor: Compressor) throws {
     let bytes = try compressed(compressor)
     let places =
       [1, 2, 3, 4, 5, 8, 16, 40, 1000] + (1...12).map { $0 * bytes.count / 13 }
@@ -226,7 +226,7 @@ struct CompressionDamageTests {
   }
 
   @Test(arguments: Compressor.allCases)
-  func `a damaged archive inside a sound frame`(compressor: Compressor) throws {
+  func `a damaged archive inside an intact frame`(compressor: Compressor) throws {
     let plain = try dir.read("a.vma")
     for bytes in [Array(plain.dropLast(1)), plain + [0], Array(plain.prefix(13_000))] {
       try dir.write(bytes, to: "a.vma")

@@ -3,7 +3,7 @@
 import TestSupport
 import Testing
 
-@Suite("C4: one limit for what any compressed file may ask for")
+@Suite("C4: one limit for the memory that any compressed file can require")
 struct DecompressionLimitTests {
   let dir: Scratch
 

@@ -11,7 +11,7 @@ private func document(_ path: String) throws -> String {
   try String(contentsOfFile: repository + "/" + path, encoding: .utf8)
 }
 
-@Suite("Help, man page and completions know the same options")
+@Suite("Help, man page and completions list the same options")
 struct DocumentTests {
   let dir: Scratch
 
@@ -81,7 +81,7 @@ struct DocumentTests {
   }
 
   @Test(arguments: Tool.allCases)
-  func `help, dump and page agree both ways`(tool: Tool) throws {
+  func `help, dump and page agree in both directions`(tool: Tool) throws {
     let dumped = try dumpedOptions(of: tool)
     let help = try helpOptions(of: tool)
     let page = try pageOptions(of: tool)
@@ -111,7 +111,7 @@ struct DocumentTests {
     (.toTar, ["-d", "--format", "--no-sparse", "--layout", "--prefix", "--tmpdir", "-o", "-f"]),
     (.tap, ["--qmp", "-d", "--device", "-c", "--config", "--list"]),
   ])
-  func `every option of the contract is there`(tool: Tool, options: [String]) throws {
+  func `every option of the contract exists`(tool: Tool, options: [String]) throws {
     let common = [
       "-h", "--help", "--version", "-q", "--quiet", "-v", "--verbose", "--progress",
     ]
@@ -129,7 +129,7 @@ struct DocumentTests {
   }
 
   @Test(arguments: Tool.allCases)
-  func `a version is told`(tool: Tool) throws {
+  func `--version prints a version`(tool: Tool) throws {
     let outcome = try dir.run(tool, "--version").succeeds()
     #expect(outcome.lines.count == 1)
     #expect(outcome.text.contains { $0.isNumber })
@@ -190,7 +190,7 @@ struct DocumentTests {
   }
 
   @Test(arguments: Tool.allCases)
-  func `an unknown option is reported before what is missing`(tool: Tool) throws {
+  func `an unknown option is reported before a missing argument`(tool: Tool) throws {
     for arguments in [["--hlep"], ["--hlep=x"], ["a.vma", "--hlep"], ["--hlep", "--progress"]] {
       try dir.run(tool, arguments).fails(
         64, tool, saying: "Unknown option '--hlep'. Did you mean '--help'?")
@@ -233,7 +233,7 @@ struct DocumentTests {
   }
 
   @Test(requires("mandoc"), arguments: pages)
-  func `mandoc has nothing to say`(page: String) throws {
+  func `mandoc prints no warnings`(page: String) throws {
     let outcome = try dir.sh("mandoc -T lint '\(repository)/man/\(page)'")
     // Two conventions that these pages break on purpose: examples come first, and the footer names
     // the project. Other pages may not be installed on this machine.
@@ -246,7 +246,7 @@ struct DocumentTests {
   }
 
   @Test(arguments: pages)
-  func `a page begins with its licence and has its name`(page: String) throws {
+  func `a page begins with its license and has its name`(page: String) throws {
     let text = try document("man/" + page)
     #expect(text.contains("SPDX-License-Identifier: Apache-2.0"))
     let name = page.dropLast(2)
@@ -260,7 +260,7 @@ struct DocumentTests {
   private static let shells = [("bash", "", ".bash"), ("zsh", "_", ""), ("fish", "", ".fish")]
 
   @Test(arguments: Tool.allCases, shells.map(\.0))
-  func `committed completions are fresh`(tool: Tool, shell: String) throws {
+  func `committed completions are up to date`(tool: Tool, shell: String) throws {
     let (_, prefix, suffix) = try #require(Self.shells.first { $0.0 == shell })
     let script = try dir.run(tool, "--generate-completion-script", shell).succeeds()
     let committed = try document("completions/\(prefix)\(tool.rawValue)\(suffix)")
@@ -268,7 +268,7 @@ struct DocumentTests {
   }
 
   @Test(requires("bash", "zsh", "fish"), arguments: Tool.allCases)
-  func `every shell takes its completions`(tool: Tool) throws {
+  func `every shell accepts its completions`(tool: Tool) throws {
     let folder = "'\(repository)/completions'"
     try dir.sh("bash -n \(folder)/\(tool.rawValue).bash").succeeds()
     try dir.sh("zsh -n \(folder)/_\(tool.rawValue)").succeeds()

@@ -39,7 +39,7 @@ import Testing
     return found
   }
 
-  @Test func `D: each entry of the issue has a test that carries its number`() throws {
+  @Test func `D: each entry of the issue has a test with its number`() throws {
     var names: [String: [String]] = [:]
     for source in Self.sources {
       for (entry, name) in try Self.entries(of: source.text) {

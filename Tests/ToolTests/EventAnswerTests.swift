@@ -2,7 +2,7 @@
 
 import Testing
 
-@Suite("Announced writes wait for their answers, and for nothing more", requires("python3"))
+@Suite("Announced writes wait for their answers, and for nothing else", requires("python3"))
 struct EventAnswerTests {
   let dir: Scratch
   private let image = Image.mixed(10 * clusterSize + 512, seed: 41)
@@ -41,7 +41,7 @@ struct EventAnswerTests {
     #expect(archive.order.first { $0.device == 7 }?.cluster == 0)
   }
 
-  @Test func `no completion before begin, and then one without being asked`() throws {
+  @Test func `no completion before begin, and then one immediately`() throws {
     try dir.produce(
       """
       size = os.path.getsize("d.raw")
@@ -58,7 +58,7 @@ struct EventAnswerTests {
     expectSame(try archive.image("e"), image)
   }
 
-  @Test func `a finish before the completion: nothing can write any more`() throws {
+  @Test func `a finish before the completion: the device cannot be written any more`() throws {
     try dir.produce(
       """
       size = os.path.getsize("d.raw")
@@ -113,7 +113,7 @@ struct EventAnswerTests {
     #"("W", 1, 0, 0)"#, #"("W", 1, 100, 512)"#, #"("W", 1, 2**24, 512)"#, #"("W", 3, 0, 512)"#,
     #"("F", 1), ("W", 1, 0, 512)"#, #"("W", 1, 2**64 - 512, 1024)"#, #"("X", 0, 0, 0, b"no")"#,
   ])
-  func `broken announcements`(records: String) throws {
+  func `invalid announcements`(records: String) throws {
     try dir.produce(
       """
       packer = Packer("-o", "a.vma", "d=big.raw")
@@ -137,7 +137,7 @@ struct EventAnswerTests {
       """)
   }
 
-  @Test func `as many messages as there can be fit the smallest pipe`() throws {
+  @Test func `the maximum number of messages fits the smallest pipe`() throws {
     try dir.produce(
       """
       import fcntl
@@ -158,7 +158,7 @@ struct EventAnswerTests {
     try dir.run(.unpack, "-t", "a.vma").succeeds()
   }
 
-  @Test func `answers that nobody takes any more are a torn stream`() throws {
+  @Test func `answers that are not read any more are a truncated stream`() throws {
     try dir.produce(
       """
       size = os.path.getsize("d.raw")
@@ -190,7 +190,7 @@ struct EventAnswerTests {
       """)
   }
 
-  @Test func `a descriptor that is closed, or has another use`() throws {
+  @Test func `a descriptor that is closed, or used otherwise`() throws {
     for number in 3...9 {
       try dir.sh("echo x | vma-pack --events --ack-fd \(number) \(number)>&-").fails(64, .pack)
     }

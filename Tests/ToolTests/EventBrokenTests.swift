@@ -28,7 +28,7 @@ private func end(_ stream: inout EventStream) {
 
 private let diskSize = 132_608
 
-@Suite("A broken stream is 65, one line, no file, and no archive that passes a test")
+@Suite("A damaged stream is 65 with one line, and leaves no file and no archive that passes a test")
 struct EventBrokenTests {
   let dir: Scratch
 
@@ -80,7 +80,7 @@ struct EventBrokenTests {
   ]
 
   @Test(arguments: declarations)
-  private func `in what is declared`(fault: Fault) throws {
+  private func `in the declarations`(fault: Fault) throws {
     var stream = Self.declared()
     fault.build(&stream)
     stream.begin()
@@ -150,7 +150,7 @@ struct EventBrokenTests {
   ]
 
   @Test(arguments: records)
-  private func `in what is told`(fault: Fault) throws {
+  private func `in the records`(fault: Fault) throws {
     var stream = Self.told()
     fault.build(&stream)
     end(&stream)
@@ -192,7 +192,7 @@ struct EventBrokenTests {
   }
 
   @Test(arguments: [0, 512, 65024, 65536, 100_352, 132_096])
-  func `a gap is told by its first byte`(gap: Int) throws {
+  func `a gap is reported by its first byte`(gap: Int) throws {
     let image = Image.full(diskSize, seed: 1)
     var stream = Self.declared()
     stream.begin()
@@ -206,7 +206,7 @@ struct EventBrokenTests {
   }
 
   @Test(arguments: [0, 65536])
-  func `state that is missing`(told: Int) throws {
+  func `missing state`(told: Int) throws {
     var stream = EventStream()
     stream.device(1, "vmstate", 65536 + 512)
     stream.begin()
@@ -218,7 +218,7 @@ struct EventBrokenTests {
   }
 
   @Test(arguments: 0..<8)
-  func `a stream that is cut anywhere`(part: Int) throws {
+  func `a stream that is truncated anywhere`(part: Int) throws {
     var whole = EventStream()
     whole.config("c", [1])
     whole.device(1, "d", 512)
@@ -237,14 +237,14 @@ struct EventBrokenTests {
     for start in whole.starts { try dir.refuse(Array(whole.bytes[..<start])) }
   }
 
-  @Test func `an empty stream, and one of something else`() throws {
+  @Test func `an empty stream, and other data`() throws {
     try dir.refuse([])
     try dir.refuse(Array("hello, world\n".utf8))
     try dir.refuse(Sample.smallBytes)
     try dir.refuse(Image.zeros(100_000))
   }
 
-  @Test func `an old output stays, forced or not`() throws {
+  @Test func `an old output is kept, with and without force`() throws {
     try dir.write("precious", to: "a.vma")
     let cut = Array(EventStream.of(Image.full(1024, seed: 1)).bytes.dropLast())
     try dir.run(.pack, "--events", "-o", "a.vma", input: .pipe(cut)).fails(73, .pack)

@@ -50,7 +50,7 @@ struct EventDocumentTests {
       Image.zeros(512) + [UInt8](repeating: 0x41, count: 512) + Image.zeros(3072))
   }
 
-  @Test(requires("python3")) func `the producer, as it stands in the page`() throws {
+  @Test(requires("python3")) func `the producer, as printed in the page`() throws {
     let first = try #require(page.firstIndex { $0.hasSuffix("#!/usr/bin/env python3") })
     let last = try #require(page.lastIndex { $0.hasSuffix("listener.join()") })
     let indent = page[first].prefix { $0 == " " }.count

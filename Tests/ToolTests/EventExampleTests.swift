@@ -103,7 +103,7 @@ struct EventExampleTests {
   }
 
   @Test(arguments: 1...3)
-  func `the archive shows the disk as it was at start`(seed: Int) throws {
+  func `the archive contains the disk as it was at the start`(seed: Int) throws {
     try run(
       """
       take(file)
@@ -122,7 +122,7 @@ struct EventExampleTests {
     try dir.run(.unpack, "-t", "a.vma").succeeds()
   }
 
-  @Test("A15: requests to keep space allocated, and a limit to the time that guests stand")
+  @Test("A15: requests to keep space allocated, and a limit on how long guests wait")
   func parameters() throws {
     let errors = try run(
       """
@@ -154,7 +154,7 @@ struct EventExampleTests {
   }
 
   @Test(
-    "A15: a packer that dies, or stands still, fails no write, and that is reported",
+    "A15: a packer that dies, or is stopped, fails no write, and that is reported",
     arguments: [SIGKILL, SIGTERM, SIGSTOP])
   func packerDies(number: Int32) throws {
     let errors = try run(

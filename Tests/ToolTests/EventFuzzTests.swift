@@ -38,7 +38,7 @@ private func mutated(_ stream: EventStream, _ random: inout Seeded) -> [UInt8] {
   return bytes
 }
 
-@Suite("No random fault in an event stream crashes vma-pack, or passes for a sound one")
+@Suite("No random fault in an event stream crashes vma-pack, or is accepted")
 struct EventFuzzTests {
   let dir: Scratch
 

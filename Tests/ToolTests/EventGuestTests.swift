@@ -2,7 +2,7 @@
 
 import Testing
 
-@Suite("While guests write, the archive shows the instant of begin", requires("python3"))
+@Suite("While guests write, the archive is of the point in time of begin", requires("python3"))
 struct EventGuestTests {
   let dir: Scratch
 
@@ -101,7 +101,7 @@ struct EventGuestTests {
   }
 
   /// Records that always wait in the pipe must not keep the disk from being copied.
-  @Test func `a guest that never rests does not stop the copying`() throws {
+  @Test func `a guest that always writes does not stop copying`() throws {
     try dir.write(Image.full(64 << 20, seed: 51), to: "d.raw")
     try dir.produce(
       """
@@ -123,7 +123,7 @@ struct EventGuestTests {
       """)
   }
 
-  @Test func `a write waits while the store stalls, and memory does not grow`() throws {
+  @Test func `a write waits while the storage stalls, and memory does not grow`() throws {
     let image = Image.full(40 << 20, seed: 52)
     try dir.write(image, to: "d.raw")
     try dir.produce(

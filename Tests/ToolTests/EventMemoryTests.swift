@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("Event data waits in bounded memory, then in a file that nobody sees", requires("python3"))
+@Suite("Event data waits in bounded memory, then in an unlinked file", requires("python3"))
 struct EventMemoryTests {
   let dir: Scratch
 
@@ -66,7 +66,7 @@ struct EventMemoryTests {
     """#
 
   @Test(arguments: [(100, []), (1500, []), (1500, ["--tmpdir", "wait"])])
-  func `unfinished clusters`(count: Int, options: [String]) throws {
+  func `partial clusters`(count: Int, options: [String]) throws {
     try dir.makeDirectory("wait")
     let folder = options.isEmpty ? dir.temporary : dir("wait")
     try dir.write(EventProducer.script(Self.unfinished), to: "producer.py")
@@ -92,14 +92,14 @@ struct EventMemoryTests {
     #expect(!dir.exists("a.vma"))
   }
 
-  @Test func `a folder for them that is not there`() throws {
+  @Test func `a missing folder for them`() throws {
     try dir.write(EventProducer.script(Self.unfinished), to: "producer.py")
     try dir.sh("python3 producer.py 1000 . --tmpdir no/such").fails(73, .pack)
     #expect(!dir.exists("a.vma"))
   }
 
   /// No file of ext4 is larger than 16 TiB; here it is a limit of the process.
-  @Test func `the file is no larger than what waits, however large the disk`() throws {
+  @Test func `the file is no larger than the waiting data, however large the disk`() throws {
     try dir.produce(
       """
       resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 28, 1 << 28))

@@ -45,7 +45,7 @@ private struct Telling {
   }
 }
 
-@Suite("An event stream becomes the archive that it tells of")
+@Suite("An event stream becomes the archive that it describes")
 struct EventRoundTripTests {
   let dir: Scratch
 
@@ -80,7 +80,7 @@ struct EventRoundTripTests {
     }
   }
 
-  @Test func `clusters are written when they are whole, whatever their order`() throws {
+  @Test func `clusters are written when they are complete, whatever their order`() throws {
     let image = Image.full(4 * clusterSize, seed: 1)
     var stream = EventStream()
     stream.device(1, "d", image.count)
@@ -123,7 +123,7 @@ struct EventRoundTripTests {
   }
 
   @Test(arguments: [512, 65536, 66048, 200_192, 131_072])
-  func `the state of the machine is padded at its end`(size: Int) throws {
+  func `the VM state is padded at its end`(size: Int) throws {
     let state = Image.full(size, seed: 3)
     let disk = Image.mixed(70_144, seed: 4)
     var stream = EventStream()
@@ -150,7 +150,7 @@ struct EventRoundTripTests {
     #expect(archive.order.filter { $0.device == 1 }.map(\.cluster) == Array(0..<clusters))
   }
 
-  @Test func `a state may be longer than was said`() throws {
+  @Test func `a VM state may be longer than declared`() throws {
     let state = Image.full(3 * clusterSize, seed: 6)
     var stream = EventStream()
     stream.device(9, "vmstate", 512)
@@ -163,7 +163,7 @@ struct EventRoundTripTests {
     try dir.run(.unpack, "-t", "a.vma").succeeds()
   }
 
-  @Test func `nothing but configs, or nothing at all`() throws {
+  @Test func `only configs, or nothing at all`() throws {
     var stream = EventStream()
     stream.begin()
     stream.end()
@@ -179,7 +179,7 @@ struct EventRoundTripTests {
     expectSame(configs[2].data, Image.full(65535, seed: 1))
   }
 
-  @Test func `as many configs and devices as there can be`() throws {
+  @Test func `the maximum number of configs and devices`() throws {
     var stream = EventStream()
     for number in 0..<255 { stream.config("c\(number)", [1]) }
     for number in 1...254 { stream.device(UInt8(number), "d\(number)", 512) }
@@ -194,7 +194,7 @@ struct EventRoundTripTests {
     #expect(try archive.image("d200") == [UInt8](repeating: 200, count: 512))
   }
 
-  @Test func `a config of the command line replaces one that was told`() throws {
+  @Test func `a config of the command line replaces one of the stream`() throws {
     try dir.write("new", to: "vm.conf")
     var stream = EventStream()
     stream.config("vm.conf", Array("old".utf8))
@@ -228,7 +228,7 @@ struct EventRoundTripTests {
     #expect(abs(try dir.pack(timeless).ctime - now) < 60)
   }
 
-  @Test func `the same stream, uuid and time give the same bytes, and -z packs them`() throws {
+  @Test func `the same stream, UUID and time give the same bytes, and -z compresses them`() throws {
     let image = Image.mixed(400_384, seed: 9)
     let stream = EventStream.of(image)
     let options = ["--events", "--uuid", "0f684264-bd53-4ae5-989c-eeee86ce2eb9"]
@@ -245,7 +245,7 @@ struct EventRoundTripTests {
     try dir.sh("vma-pack --events -z < events | vma-cat - d > d.out; cmp d.out d.raw").succeeds()
   }
 
-  @Test func `what was told again is counted`() throws {
+  @Test func `repeated data is counted`() throws {
     var stream = EventStream()
     stream.device(1, "d", 65536)
     stream.begin()
@@ -261,7 +261,7 @@ struct EventRoundTripTests {
     #expect(outcome.errors.contains("resent"))
   }
 
-  @Test func `--pve works on what was told`() throws {
+  @Test func `--pve uses the configs and devices of the stream`() throws {
     var stream = EventStream()
     stream.config("qemu-server.conf", Array("scsi0: store:vm-1-disk-0,size=64K\n".utf8))
     stream.device(1, "drive-scsi0", 65536)

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("Devices that vma-pack copies itself, from a producer that holds nothing")
+@Suite("Devices that vma-pack copies itself, from a producer that holds no writes")
 struct EventSourceTests {
   let dir: Scratch
   let image = Image.mixed(400_384, seed: 31)
@@ -38,7 +38,7 @@ struct EventSourceTests {
   }
 
   @Test(arguments: 0..<12)
-  func `the source is read after the finish, and old data goes over it`(seed: UInt64) throws {
+  func `the source is read after the finish, and old data replaces it`(seed: UInt64) throws {
     var random = Seeded(seed)
     let running = try dir.start(.pack, ["--events", "d=d.raw"], input: .open)
     var stream = started
@@ -68,7 +68,7 @@ struct EventSourceTests {
     expectSame(try ParsedArchive(outcome.output).image("d"), image, "seed \(seed)")
   }
 
-  @Test func `a source that shrinks after its tail was told`() throws {
+  @Test func `a source that shrinks after its tail was sent`() throws {
     for cut in [65536, 70_144, 399_872] {
       try dir.write(image, to: "d.raw")
       let running = try dir.start(.pack, ["--events", "d=d.raw"], input: .open)
@@ -86,7 +86,7 @@ struct EventSourceTests {
     }
   }
 
-  @Test func `a source that shrinks without a word`() throws {
+  @Test func `a source that shrinks without notice`() throws {
     let running = try dir.start(.pack, ["--events", "d=d.raw"], input: .open)
     var stream = started
     running.send(stream.bytes)
@@ -99,7 +99,7 @@ struct EventSourceTests {
     running.finish().fails(65, .pack, saying: "d.raw", silent: false)
   }
 
-  @Test func `what a disk grows by is not told`() throws {
+  @Test func `data after the declared end of a disk is ignored`() throws {
     let running = try dir.start(.pack, ["--events", "d=d.raw"], input: .open)
     var stream = started
     running.send(stream.bytes)
@@ -112,7 +112,7 @@ struct EventSourceTests {
     expectSame(try ParsedArchive(running.finish().succeeds().output).image("d"), image)
   }
 
-  @Test func `a write cannot be announced where nobody answers`() throws {
+  @Test func `a write cannot be announced without a descriptor for answers`() throws {
     var stream = started
     stream.write(1, at: 0, 512)
     stream.finish(1)
@@ -124,7 +124,7 @@ struct EventSourceTests {
     try dir.refuse(started.bytes, ["d=d.raw"])
   }
 
-  @Test func `a source that was not declared, or is not there`() throws {
+  @Test func `an undeclared or a missing source`() throws {
     let bytes = EventStream.of(image).bytes
     for operands in [["e=d.raw"], ["d=d.raw", "e=d.raw"], ["d.raw"], ["d=no.raw"]] {
       try dir.run(.pack, ["--events"] + operands, input: .pipe(bytes)).fails(66, .pack)
@@ -133,7 +133,7 @@ struct EventSourceTests {
     try dir.expectNames(["d.raw"])
   }
 
-  @Test func `a source of another size is told before the header`() throws {
+  @Test func `a source of another size is reported before the header`() throws {
     try dir.resize("more.raw", to: image.count + 512)
     try dir.resize("less.raw", to: image.count - 512)
     for name in ["more.raw", "less.raw"] {
@@ -166,7 +166,7 @@ struct EventSourceTests {
     ).fails(64, .pack)
   }
 
-  @Test func `a reader that goes away ends it in silence, a full disk is 74`() throws {
+  @Test func `a reader that exits ends it silently, a full disk is 74`() throws {
     try dir.write(EventStream.of(Image.full(4 << 20, seed: 1)).bytes, to: "events")
     let outcome = try dir.sh("vma-pack --events < events | head -c 1 > x; echo ${PIPESTATUS[0]}")
     #expect(outcome.lines == ["141"])
@@ -176,7 +176,7 @@ struct EventSourceTests {
   }
 
   @Test(arguments: [SIGINT, SIGTERM])
-  func `a run that is stopped leaves nothing`(number: Int32) throws {
+  func `a stopped run leaves nothing`(number: Int32) throws {
     let running = try dir.start(.pack, ["--events", "-o", "a.vma", "d=d.raw"], input: .open)
     running.send(started.bytes)
     #expect(running.wait { running.hasTakenAll })

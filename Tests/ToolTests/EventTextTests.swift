@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("Numbers and texts of a stream that become something else")
+@Suite("Numbers and texts of a stream with unusual values")
 struct EventTextTests {
   let dir: Scratch
 
@@ -34,7 +34,7 @@ struct EventTextTests {
     try expectRefusal(stream, "time \(seconds) in 'B' is not valid")
   }
 
-  @Test("A14: the last time that is one")
+  @Test("A14: the last valid time")
   func lastTime() throws {
     var stream = EventStream()
     stream.device(1, "d", 512)
@@ -73,7 +73,7 @@ struct EventTextTests {
     try expectRefusal(stream, "duplicate name ", "...\n")
   }
 
-  @Test("A14: the name of a device that is not complete")
+  @Test("A14: the name of an incomplete device")
   func gap() throws {
     var stream = EventStream()
     stream.put("D", 1, length: 512, repeated([0xc3, 0xa9], upTo: 240))

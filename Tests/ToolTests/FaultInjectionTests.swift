@@ -24,7 +24,7 @@ struct FaultInjectionTests {
     try dir.expectWhole(in: "out")
   }
 
-  @Test func `D: a call fails from one time on, and always`() throws {
+  @Test func `D: a call fails from a certain time on`() throws {
     for rule in ["linkat:*:EPERM,renameat2:*:EPERM,renameat:*:EPERM", "linkat:2+:EPERM"] {
       try dir.run(.unpack, ["-C", "out", "a.vma"], fault: rule)
         .fails(73, .unpack, saying: "Operation not permitted")
@@ -47,7 +47,7 @@ struct FaultInjectionTests {
     expectSame(tar.succeeds(rules).output, try dir.run(.toTar, "a.vma").output, rules)
   }
 
-  @Test func `D: memory and threads that run out are one line`() throws {
+  @Test func `D: exhausted memory and threads are one line`() throws {
     for tool in Tool.readers {
       let arguments =
         tool == .unpack ? ["-t", "a.vma"] : tool == .cat ? ["a.vma", "scsi0"] : ["a.vma"]
@@ -58,7 +58,7 @@ struct FaultInjectionTests {
     }
   }
 
-  @Test func `D: a rule that cannot be read is not ignored`() throws {
+  @Test func `D: an invalid rule is not ignored`() throws {
     for rule in ["pwrite", "pwrite:0:EIO", "pwrite:1:EFOO", "open:1:EIO", "read:1:delay"] {
       let outcome = try dir.run(.unpack, ["-l", "a.vma"], fault: rule)
       #expect(outcome.ending == .exit(99), "\(rule)")

@@ -63,7 +63,7 @@ private struct Mutation {
   }
 }
 
-@Suite("No random damage crashes a reader, or makes it say more than a line")
+@Suite("No random damage crashes a reader, or makes it print more than a line")
 struct FuzzTests {
   let dir: Scratch
 

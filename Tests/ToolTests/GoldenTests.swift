@@ -33,7 +33,7 @@ struct GoldenMember: Sendable, CustomTestStringConvertible {
   }
 }
 
-@Suite("Archives of the reference implementation are read to the byte", requires("zstd"))
+@Suite("Archives of the reference implementation are read exactly", requires("zstd"))
 struct GoldenTests {
   let dir: Scratch
 
@@ -88,7 +88,7 @@ struct GoldenTests {
   }
 
   @Test(arguments: GoldenMember.all)
-  func `every member can be shown alone`(member: GoldenMember) throws {
+  func `every member can be written alone`(member: GoldenMember) throws {
     let sources = [
       "vma-cat $A $M > member", "vma-cat $A $M | cat > member",
       "vma-cat - $M < <(cat $A) > member", "vma-cat $A.zst $M > member",
@@ -101,7 +101,7 @@ struct GoldenTests {
   }
 
   @Test(requires("tar"), arguments: GoldenMember.archives)
-  func `as a tar they hold every member`(archive: String) throws {
+  func `a tar contains every member`(archive: String) throws {
     let sources = ["vma-to-tar $A", "cat $A | vma-to-tar", "cat $A.zst | vma-to-tar -"]
     for (index, source) in sources.enumerated() {
       try dir.sh("A=\(archive); mkdir out\(index); \(source) | tar -x -C out\(index)").succeeds()
@@ -111,7 +111,7 @@ struct GoldenTests {
     }
   }
 
-  @Test func `the listing has the reference tool's words`() throws {
+  @Test func `the listing has the reference tool's format`() throws {
     let lines = try dir.run(.unpack, "-l", "--pve", "vmstate.vma").succeeds().lines
     let size = try dir.sh("vma-cat vmstate.vma qemu-server.conf | wc -c").text
       .trimmingCharacters(in: .whitespacesAndNewlines)

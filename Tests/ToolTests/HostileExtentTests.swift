@@ -92,7 +92,7 @@ struct ExtentLie: Sendable, CustomTestStringConvertible {
   ]
 }
 
-@Suite("Every lie that an extent can tell is 65")
+@Suite("Every invalid extent is 65")
 struct HostileExtentTests {
   let dir: Scratch
 
@@ -121,13 +121,13 @@ struct HostileExtentTests {
   }
 
   @Test(arguments: ExtentLie.all)
-  func `an extent that lies`(lie: ExtentLie) throws {
+  func `an invalid extent`(lie: ExtentLie) throws {
     var archive = Sample.small
     lie.tell(&archive)
     try expectRefused(archive.bytes())
   }
 
-  @Test func `the line tells the extent and its byte`() throws {
+  @Test func `the line names the extent and its byte`() throws {
     var archive = Sample.small
     archive.extents[2].wounds = [Edit(offset: 24, bytes: Image.zeros(16))]
     let offset = Sample.small.extentOffsets()[2]
@@ -136,7 +136,7 @@ struct HostileExtentTests {
     try dir.run(.cat, "a.vma").fails(65, .cat, saying: "\(offset)", silent: false)
   }
 
-  @Test func `cut at every interesting place`() throws {
+  @Test func `truncated at every boundary`() throws {
     let offsets = Sample.small.extentOffsets()
     var places: [Int] = []
     for offset in offsets.dropLast() {
@@ -154,7 +154,7 @@ struct HostileExtentTests {
     if dir.exists("out") { try dir.expectNames([], in: "out") }
   }
 
-  @Test func `a whole archive after another`() throws {
+  @Test func `a second archive after the first`() throws {
     try expectRefused(Sample.smallBytes + Sample.smallBytes)
     try expectRefused(Sample.smallBytes + Sample.small.headerBytes())
     try expectRefused(Sample.smallBytes + [0])
@@ -173,13 +173,13 @@ struct HostileExtentTests {
 }
 
 /// format.md, "What other tools get wrong": each of these ruined somebody's restore.
-@Suite("What other tools get wrong")
+@Suite("Cases that other tools get wrong")
 struct KnownFaultTests {
   let dir: Scratch
 
   init() throws { dir = try Scratch() }
 
-  @Test func `an archive cut between two extents`() throws {
+  @Test func `an archive truncated between two extents`() throws {
     let whole = Archive([Archive.Disk("d", Sample.scsi)], perExtent: 4)
     var cut = whole
     cut.extents.removeLast()
@@ -207,7 +207,7 @@ struct KnownFaultTests {
     #expect(try dir.run(.cat, "a.vma").succeeds().output.count == 540_672)
   }
 
-  @Test func `packing an image that is no multiple of 4096`() throws {
+  @Test func `packing an image whose size is not a multiple of 4096`() throws {
     for size in [512, 4608, 66_048] {
       try dir.write(Image.full(size, seed: 1), to: "d.img")
       try dir.sh("vma-pack -f -o a.vma d.img && vma-cat a.vma | cmp - d.img").succeeds()
@@ -225,7 +225,7 @@ struct KnownFaultTests {
     expectSame(try dir.run(.cat, "a.vma", "vmstate").succeeds().output, state)
   }
 
-  @Test func `any damage at all ends in a clean line`() throws {
+  @Test func `any damage results in one line`() throws {
     for place in stride(from: 0, to: 12800, by: 397) {
       var bytes = Sample.smallBytes
       bytes[place] ^= 0x10

@@ -105,14 +105,14 @@ struct HeaderLie: Sendable, CustomTestStringConvertible {
   }
 }
 
-@Suite("Every lie that a header can tell is 65")
+@Suite("Every invalid header is 65")
 struct HostileHeaderTests {
   let dir: Scratch
 
   init() throws { dir = try Scratch() }
 
   @Test(arguments: HeaderLie.all)
-  func `a header that lies`(lie: HeaderLie) throws {
+  func `an invalid header`(lie: HeaderLie) throws {
     var archive = Sample.small
     archive.edits = lie.edits
     archive.wounds = lie.wounds
@@ -133,7 +133,7 @@ struct HostileHeaderTests {
   }
 
   @Test(arguments: HeaderLie.all.filter { $0.testDescription.contains("iB") })
-  func `a great claim costs no memory`(lie: HeaderLie) throws {
+  func `a large claim costs no memory`(lie: HeaderLie) throws {
     var archive = Sample.small
     archive.edits = lie.edits
     let bytes = archive.bytes()
@@ -147,7 +147,7 @@ struct HostileHeaderTests {
     #expect(Date().timeIntervalSince(started) < 20)
   }
 
-  @Test func `a header cut at any field`() throws {
+  @Test func `a header truncated at any field`() throws {
     let header = Sample.small.headerBytes()
     for count in [0, 1, 3, 4, 8, 24, 32, 48, 59, 60, 511, 2044, 4096, 12287, 12288, 12289, 12799] {
       let cut = Array(header.prefix(count))
@@ -174,7 +174,7 @@ struct HostileHeaderTests {
     }
   }
 
-  @Test func `blobs that are shared are read as often as they are named`() throws {
+  @Test func `blobs that are shared are read each time`() throws {
     var archive = Sample.small
     let layout = Archive.Layout(archive)
     let (name, data) = (layout.deviceNames[0], layout.configData[0])
@@ -184,7 +184,7 @@ struct HostileHeaderTests {
     try dir.expectNames(["disk-drive-scsi0.raw", "drive-scsi0", "qemu-server.conf"], in: "out")
   }
 
-  @Test func `a header just under the bound is read`() throws {
+  @Test func `a header just within the limit is read`() throws {
     var archive = Sample.small
     let size = archive.headerBytes().count
     archive.slack = (1 << 20) - size

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("No name leads outside, or even anywhere strange inside")
+@Suite("No name leads to a place outside the directory")
 struct HostileNameTests {
   let dir: Scratch
 
@@ -98,7 +98,7 @@ struct HostileNameTests {
     try dir.expect("deep/out/disk-d.raw", holds: Sample.efi)
   }
 
-  @Test func `the longest names there can be`() throws {
+  @Test func `the longest possible names`() throws {
     let (config, drive) = (String(repeating: "c", count: 255), String(repeating: "d", count: 246))
     let archive = Archive(
       [Archive.Disk(drive, Sample.efi)], configs: [Archive.Config(config, "text")])
@@ -110,7 +110,7 @@ struct HostileNameTests {
   @Test(arguments: [
     " ", "-rf", "a b", "ü", "a\\b", "...", ".hidden", "~", "*", "$(x)", "disk-d.raw.partial",
   ])
-  func `odd names that are only names`(name: String) throws {
+  func `unusual but harmless names`(name: String) throws {
     let archive = Archive(
       [Archive.Disk(name, Sample.efi)], configs: [Archive.Config(name, "text")])
     try dir.write(archive.bytes(), to: "a.vma")
@@ -119,7 +119,7 @@ struct HostileNameTests {
     try dir.sh("mkdir tar; vma-to-tar a.vma | tar -x -C tar && diff -r tar deep/out").succeeds()
   }
 
-  @Test func `text of an archive in an error is harmless`() throws {
+  @Test func `text of an archive in an error is escaped`() throws {
     let name = "a\u{1b}]0;owned\u{07}\n\u{9b}31m\u{7f}b"
     var archive = Archive([Archive.Disk(name, Sample.efi), Archive.Disk("d", Sample.efi)])
     try dir.write(archive.bytes(), to: "a.vma")
@@ -141,7 +141,7 @@ struct HostileNameTests {
     }
   }
 
-  @Test func `the name of the archive itself is harmless in an error`() throws {
+  @Test func `the name of the archive itself is escaped in an error`() throws {
     let name = "a\u{1b}[31m\nb.vma"
     try dir.run(.unpack, "-t", name).fails(66, .unpack)
     try dir.write(Sample.smallBytes.dropLast(1), to: name)
@@ -151,7 +151,7 @@ struct HostileNameTests {
     try dir.run(.unpack, "-d", "x\u{1b}\ny", name).fails(66, .unpack)
   }
 
-  @Test func `symlinks that lie in wait are not followed`() throws {
+  @Test func `existing symlinks are not followed`() throws {
     try dir.makeDirectory("outside")
     try dir.write("precious", to: "outside/file")
     try dir.write(Sample.smallBytes, to: "a.vma")

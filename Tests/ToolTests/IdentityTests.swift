@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("What is read is never written")
+@Suite("Inputs are never written to")
 struct IdentityTests {
   let dir: Scratch
   static let compressions = ["none": "cat", "zst": "zstd -qc", "gz": "gzip -c", "xz": "xz -c"]
@@ -37,7 +37,8 @@ struct IdentityTests {
     (.tap, "vma-tap --qmp none -c v 1<> v"),
   ]
 
-  @Test("B1: an archive is not overwritten by what is in it", arguments: compressions.keys.sorted())
+  @Test(
+    "B1: an archive is not overwritten by its own content", arguments: compressions.keys.sorted())
   func archive(compression: String) throws {
     try dir.sh("\(try #require(Self.compressions[compression])) v.vma > v; cp v sound").succeeds()
     for (tool, command) in Self.harms {
@@ -55,7 +56,7 @@ struct IdentityTests {
     }
   }
 
-  @Test("B1: a message does not go into the archive")
+  @Test("B1: a message is not written into the archive")
   func messages() throws {
     let sound = try dir.read("v.vma")
     for command in ["vma-unpack -C o v.vma 2>> v.vma", "vma-cat - nothing < v.vma 2>> v.vma"] {
@@ -85,7 +86,7 @@ struct IdentityTests {
     try dir.sh("vma-unpack -v -C p two.vma > log 2>&1").succeeds()
   }
 
-  @Test("B1: a device, its partitions and the file that it is made of", requires(.loopDevices))
+  @Test("B1: a device, its partitions and its backing file", requires(.loopDevices))
   func devices() throws {
     let sound = try dir.read("v.vma")
     let (first, second) = (try LoopDevice("v.vma", in: dir), try LoopDevice("v.vma", in: dir))
@@ -114,7 +115,7 @@ struct IdentityTests {
     try dir.sh("vma-pack -fo disk d=\(high.path)").fails(64, .pack)
   }
 
-  @Test("B1: the device of the file system that the archive lies in", requires(.loopDevices))
+  @Test("B1: the device of the file system that contains the archive", requires(.loopDevices))
   func fileSystem() throws {
     let mount = try Mount("m", make: "mkfs.ext4 -q", mount: "mount", size: 32 << 20, in: dir)
     try dir.sh("cp v.vma m/; sync").succeeds()
@@ -148,7 +149,7 @@ struct IdentityTests {
     withExtendedLifetime(mount) {}
   }
 
-  @Test("B7: a device that becomes full is named with its size", requires(.loopDevices))
+  @Test("B7: a device that becomes full is reported with its size", requires(.loopDevices))
   func fullDevice() throws {
     try dir.sh("head -c 4M /dev/urandom > random; truncate -s 1M small").succeeds()
     let device = try LoopDevice("small", in: dir)

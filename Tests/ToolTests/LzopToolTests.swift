@@ -3,7 +3,7 @@
 import TestSupport
 import Testing
 
-@Suite("B2: no other program takes part in reading an archive", Requirements(["lzop", "perl"]))
+@Suite("B2: an archive is read without any other program", Requirements(["lzop", "perl"]))
 struct LzopToolTests {
   let dir: Scratch
 
@@ -13,7 +13,7 @@ struct LzopToolTests {
     try dir.sh("lzop -c a.vma > a.lzo").succeeds()
   }
 
-  @Test("B2: a flipped bit is found, whatever LZOP says")
+  @Test("B2: a flipped bit is found, whatever LZOP contains")
   func environment() throws {
     let bytes = try dir.read("a.lzo")
     for place in [bytes.count / 3, bytes.count / 2] {
@@ -25,7 +25,7 @@ struct LzopToolTests {
     }
   }
 
-  @Test("B2: damage is found where SIGCHLD is ignored")
+  @Test("B2: damage is found if SIGCHLD is ignored")
   func ignoredChild() throws {
     let bytes = try dir.read("a.lzo")
     let start = "perl -e '$SIG{CHLD} = \"IGNORE\"; exec @ARGV' vma-unpack -t"

@@ -11,7 +11,7 @@ struct MutationTests {
   private static let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Fuzz/tools.py").path
 
-  @Test("archives and event streams that were damaged by one who knows the format")
+  @Test("archives and event streams with damage that follows the formats")
   func tools() throws {
     let dir = try Scratch()
     let seconds = 5 * Soak.factor

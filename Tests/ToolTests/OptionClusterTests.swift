@@ -2,7 +2,7 @@
 
 import Testing
 
-@Suite("Options as every hand types them")
+@Suite("Options in all usual spellings")
 struct OptionClusterTests {
   let dir: Scratch
 
@@ -25,7 +25,7 @@ struct OptionClusterTests {
     #expect(dir.exists("help.tar"))
   }
 
-  @Test("C6: the next word is the value, whatever it begins with")
+  @Test("C6: the next word is the value, however it begins")
   func nextWord() throws {
     try dir.run(.pack, "-fo", "-help", "drive-scsi0=a.img").succeeds()
     try dir.run(.unpack, "-t", "--", "-help").succeeds()
@@ -45,7 +45,7 @@ struct OptionClusterTests {
     try dir.expectNames(["a.img", "a.vma"])
   }
 
-  @Test("C6: help is given to who asks for it", arguments: Tool.allCases)
+  @Test("C6: help is printed if it is requested", arguments: Tool.allCases)
   func help(tool: Tool) throws {
     for words in [["-h"], ["-vh"], ["-hq"], ["--help"]] {
       #expect(try dir.run(tool, words).succeeds().text.hasPrefix("OVERVIEW: "))

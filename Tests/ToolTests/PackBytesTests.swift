@@ -19,7 +19,7 @@ struct PackBytesTests {
     try dir.run(.pack, arguments, environment: environment).succeeds().output
   }
 
-  @Test func `uuid and ctime are taken as given`() throws {
+  @Test func `UUID and ctime are used as given`() throws {
     let parsed = ParsedArchive(try pack(Self.fixed + ["d=disk.img"]))
     #expect(parsed.faults == [])
     #expect(parsed.uuid == stride(from: 0, through: 255, by: 17).map { UInt8($0) })
@@ -28,7 +28,7 @@ struct PackBytesTests {
     #expect(ParsedArchive(try pack(["--ctime=4294967296", "d=disk.img"])).ctime == 1 << 32)
   }
 
-  @Test func `without them the uuid is random and the time is now`() throws {
+  @Test func `without them the UUID is random and the time is now`() throws {
     let archives = [
       ParsedArchive(try pack(["disk.img"])),
       // Empty is as good as unset.
@@ -40,7 +40,7 @@ struct PackBytesTests {
     }
   }
 
-  @Test func `SOURCE_DATE_EPOCH sets the time, ctime comes before it`() throws {
+  @Test func `SOURCE_DATE_EPOCH sets the time, --ctime has priority`() throws {
     let epoch = ["SOURCE_DATE_EPOCH": "86400"]
     #expect(ParsedArchive(try pack(["disk.img"], environment: epoch)).ctime == 86400)
     let both = try pack(["--ctime", "7", "disk.img"], environment: epoch)
@@ -91,7 +91,7 @@ struct PackBytesTests {
     }
   }
 
-  @Test func `a higher level packs tighter`() throws {
+  @Test func `a higher level compresses better`() throws {
     let text = Array(String(repeating: "the quick brown fox and his packs\n", count: 40_000).utf8)
     var random = Seeded(4)
     let source = text.map { $0 ^ (random.next() % 31 == 0 ? 1 : 0) }

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("vma-pack refuses what makes no sense, and never touches what is there")
+@Suite("vma-pack refuses invalid usage, and never changes existing files")
 struct PackOptionTests {
   let dir: Scratch
 
@@ -72,7 +72,7 @@ struct PackOptionTests {
     #expect(!dir.exists("a.vma"))
   }
 
-  @Test func `an output that exists is 73 unless forced`() throws {
+  @Test func `an existing output is 73 unless forced`() throws {
     try dir.write("precious", to: "a.vma")
     try dir.run(.pack, "-o", "a.vma", "disk.img").fails(73, .pack, saying: "a.vma")
     try dir.expect("a.vma", holds: Array("precious".utf8))
@@ -101,7 +101,7 @@ struct PackOptionTests {
     #expect(!dir.exists("nowhere"))
   }
 
-  @Test func `an output that cannot be made is 73`() throws {
+  @Test func `an output that cannot be created is 73`() throws {
     try dir.makeDirectory("folder")
     try dir.run(.pack, "-o", "no/such/a.vma", "disk.img").fails(73, .pack)
     try dir.run(.pack, "-o", "folder", "disk.img").fails(73, .pack)
@@ -121,7 +121,7 @@ struct PackOptionTests {
   }
 
   @Test(arguments: [(0o022, 0o644), (0o077, 0o600), (0o000, 0o666)])
-  func `an output has the mode that the umask leaves`(mask: Int, mode: Int) throws {
+  func `an output has the mode that the umask allows`(mask: Int, mode: Int) throws {
     try dir.sh("umask \(String(mask, radix: 8)); vma-pack -o a.vma disk.img").succeeds()
     #expect(try #require(dir.status(of: "a.vma")).st_mode & 0o7777 == mode_t(mode))
   }

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("vma-pack --pve writes what qmrestore takes")
+@Suite("vma-pack --pve writes archives that qmrestore accepts")
 struct PackPVETests {
   let dir: Scratch
 
@@ -52,7 +52,7 @@ struct PackPVETests {
     #expect(rest == text.split(separator: "\n").prefix(3).map(String.init))
   }
 
-  @Test func `lines that are there stay as they are`() throws {
+  @Test func `existing lines are not changed`() throws {
     let text = """
       #qmdump#map:scsi0:drive-scsi0:ceph:raw:
       scsi0: ceph:vm-100-disk-0,size=128K
@@ -69,14 +69,14 @@ struct PackPVETests {
     #expect(lines.contains { $0.hasPrefix("#qmdump#map:virtio1:drive-virtio1:") })
   }
 
-  @Test func `a whole configuration is not changed at all`() throws {
+  @Test func `a complete configuration is not changed at all`() throws {
     let text = "#qmdump#map:sata0:drive-sata0::raw:\nsata0: x:y,size=128K\n"
     try dir.write(text, to: "qemu-server.conf")
     let outcome = try dir.run(.pack, "--pve", "-c", "qemu-server.conf", "drive-sata0=a.img")
     #expect(try configuration(of: outcome).joined(separator: "\n") == text)
   }
 
-  @Test func `a configuration that ends without a newline, or has none for the map`() throws {
+  @Test func `a configuration without a final newline, or without one for the map`() throws {
     try dir.write("scsi0: x:y,size=128K", to: "qemu-server.conf")
     let lines = try configuration(
       of: dir.run(.pack, "--pve", "-c", "qemu-server.conf", "drive-scsi0=a.img"))
@@ -127,7 +127,9 @@ struct PackPVETests {
       ["drive-scsi0=a.img"]
     ),
   ])
-  func `what would not restore is 65`(what: String, text: String, sources: [String]) throws {
+  func `an archive that could not be restored is 65`(what: String, text: String, sources: [String])
+    throws
+  {
     try dir.write(text, to: "qemu-server.conf")
     try dir.run(.pack, ["--pve", "-c", "qemu-server.conf"] + sources).fails(65, .pack, what)
   }

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("vma-pack --pve refuses what qmrestore cannot restore, and warns of surprises")
+@Suite("vma-pack --pve refuses archives that qmrestore cannot restore, and warns of surprises")
 struct PackRestorableTests {
   let dir: Scratch
 
@@ -51,7 +51,7 @@ struct PackRestorableTests {
     try pack("drive-scsi0=a.img", config: "bad.conf").fails(65, .pack, saying: "invalid line")
   }
 
-  @Test("B9: sections, lock, parent and unused disks are left out, as vzdump does")
+  @Test("B9: sections, lock, parent and unused disks are omitted, as by vzdump")
   func leftOut() throws {
     let text = """
       #a comment: unused0: stays
@@ -130,7 +130,7 @@ struct PackRestorableTests {
   }
 
   @Test(
-    "B9: an image that has a disk inside is warned about, whatever its format",
+    "B9: an image that contains a disk is warned about, whatever its format",
     arguments: [
       ("qcow2", [0x51, 0x46, 0x49, 0xfb]), ("qed", Array("QED\0".utf8)),
       ("vmdk", Array("KDMV".utf8)), ("vmdk", Array("COWD".utf8)),

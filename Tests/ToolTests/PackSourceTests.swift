@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("Sources that flow, lie or end early")
+@Suite("Sources that are pipes, or have a wrong size")
 struct PackSourceTests {
   let dir: Scratch
   let image = Image.mixed(300_032, seed: 300)
@@ -21,14 +21,14 @@ struct PackSourceTests {
     "mkfifo f; cat disk.img > f & vma-pack -o a.vma --size d=300032 d=f && wait",
     "{ head -c 1000; sleep 0.2; cat; } < disk.img | vma-pack --size d=300032 d=- > a.vma",
   ])
-  func `a pipe, a FIFO or a redirection is as good as a file`(script: String) throws {
+  func `a pipe, a FIFO or a redirection works like a file`(script: String) throws {
     try dir.sh(script).succeeds()
     let parsed = ParsedArchive(try dir.read("a.vma"))
     #expect(parsed.faults == [])
     expectSame(try parsed.image("d"), image)
   }
 
-  @Test func `sizes come in K, M, G and T`() throws {
+  @Test func `sizes have the suffixes K, M, G and T`() throws {
     for (size, bytes) in [("2K", 2048), ("1M", 1 << 20)] {
       try dir.resize("x", to: bytes)
       try dir.sh("cat x | vma-pack --size d=\(size) d=- > a.vma").succeeds()
@@ -46,7 +46,7 @@ struct PackSourceTests {
     "vma-pack --size d=300544 d=-", "vma-pack --size d=299520 d=-", "vma-pack --size d=512 d=-",
     "vma-pack --size d=1M d=-", "vma-pack --pad --size d=300031 d=-",
   ])
-  func `a pipe that is shorter or longer than was said`(command: String) throws {
+  func `a pipe that is shorter or longer than declared`(command: String) throws {
     try dir.sh("cat disk.img | \(command) -o a.vma").fails(65, .pack)
     #expect(!dir.exists("a.vma"))
     let aborted = try dir.sh("cat disk.img | \(command)").fails(65, .pack, silent: false)
@@ -56,7 +56,7 @@ struct PackSourceTests {
     try dir.run(.unpack, "-C", "out", "aborted.vma").fails(65, .unpack)
   }
 
-  @Test func `a file whose size is not the one given`() throws {
+  @Test func `a file whose size is not the declared one`() throws {
     for size in ["299520", "300544"] {
       try dir.run(.pack, "-o", "a.vma", "--size", "d=\(size)", "d=disk.img").fails(65, .pack)
       #expect(!dir.exists("a.vma"))
@@ -71,7 +71,7 @@ struct PackSourceTests {
     #expect(!dir.exists("a.vma"))
   }
 
-  @Test func `the header is out before any data is read`() throws {
+  @Test func `the header is written before any data is read`() throws {
     let running = try dir.start(.pack, ["--size", "d=300032", "d=-"], input: .open)
     #expect(running.wait { running.output.count >= 12288 })
     #expect(Array(running.output.prefix(4)) == Array("VMA\0".utf8))
@@ -83,7 +83,7 @@ struct PackSourceTests {
   }
 
   @Test(arguments: [(299_520, "shrinks"), (300_544, "grows")])
-  func `a file that changes its size while it waits`(size: Int, what: String) throws {
+  func `a file whose size changes while it waits`(size: Int, what: String) throws {
     let running = try dir.start(
       .pack, ["--size", "first=300032", "first=-", "second=disk.img"], input: .open)
     #expect(running.wait { running.output.count >= 12288 })
@@ -134,7 +134,7 @@ struct PackSourceTests {
     #expect(!dir.exists("a.vma"))
   }
 
-  @Test func `a reader that goes away ends it in silence`() throws {
+  @Test func `a reader that exits ends it silently`() throws {
     try dir.write(Image.full(4 << 20, seed: 4), to: "large.img")
     let outcome = try dir.sh("vma-pack large.img | head -c 1 > first; echo ${PIPESTATUS[0]}")
     #expect(outcome.lines == ["141"])

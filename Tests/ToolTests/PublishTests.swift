@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("Files get their names, all or none, on any file system")
+@Suite("Either all files get their names or none does, on any file system")
 struct PublishTests {
   let dir: Scratch
   /// Calls that a file system may lack.
@@ -45,7 +45,7 @@ struct PublishTests {
     for (name, text) in old { try dir.expect("out/\(name)", holds: Array(text.utf8)) }
   }
 
-  @Test("B4: files appear whatever the file system lacks", arguments: lacks)
+  @Test("B4: files appear, whatever the file system does not support", arguments: lacks)
   func appear(lacks: [String]) throws {
     let environment = Self.environment(lacks)
     for options in [["-C", "out"], ["-f", "-C", "out"], ["-f", "-C", "out", "--salvage"]] {
@@ -60,7 +60,7 @@ struct PublishTests {
     }
   }
 
-  @Test("B4: what appears meanwhile is not overwritten", arguments: lacks)
+  @Test("B4: a file that appears meanwhile is not overwritten", arguments: lacks)
   func appearsMeanwhile(lacks: [String]) throws {
     let environment = Self.environment(lacks)
     for (number, name) in Sample.wholeFiles.enumerated() {
@@ -72,7 +72,7 @@ struct PublishTests {
     }
   }
 
-  @Test("B4: -f never moves a directory away", arguments: lacks)
+  @Test("B4: -f never replaces a directory", arguments: lacks)
   func directory(lacks: [String]) throws {
     let environment = Self.environment(lacks)
     for name in Sample.wholeFiles {
@@ -101,7 +101,7 @@ struct PublishTests {
     try dir.expectNames(["a.vma", "out", "t.tar"])
   }
 
-  @Test("B4: exFAT, which has neither links nor flags of rename", requires(.exFAT))
+  @Test("B4: exFAT, which supports neither links nor flags of rename", requires(.exFAT))
   func exFAT() throws {
     let mount = try Mount.exFAT("m", in: dir)
     for options in ["", "-f", "-f --salvage"] {
@@ -123,7 +123,7 @@ struct PublishTests {
     withExtendedLifetime(mount) {}
   }
 
-  @Test("B4: names that are one name to the file system are not one file", requires(.exFAT))
+  @Test("B4: different names that the file system treats as one are not one file", requires(.exFAT))
   func oneName() throws {
     let mount = try Mount.exFAT("m", in: dir)
     let archive = Archive([Archive.Disk("a", Sample.efi), Archive.Disk("A", Sample.scsi)])
@@ -135,7 +135,8 @@ struct PublishTests {
   }
 
   @Test(
-    "B7: a file that cannot be replaced is known before anything is read", requires(.fileAttributes)
+    "B7: a file that cannot be replaced is reported before anything is read",
+    requires(.fileAttributes)
   )
   func immutable() throws {
     try dir.write("fixed", to: "t.tar")

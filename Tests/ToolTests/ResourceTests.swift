@@ -85,7 +85,7 @@ struct ResourceTests {
   }
 
   @Test(arguments: runs)
-  func `C2: any limit to memory`(run: Run) throws {
+  func `C2: any memory limit`(run: Run) throws {
     let expected = try result(of: run, "").files
     #expect(expected.keys.sorted() == run.files)
     // From where the tool starts (in a debug build, which has all libraries of Swift) to where it
@@ -98,7 +98,7 @@ struct ResourceTests {
   }
 
   @Test(arguments: runs)
-  func `C2: each thread and each buffer that cannot be had`(run: Run) throws {
+  func `C2: each thread and each buffer that cannot be allocated`(run: Run) throws {
     let expected = try result(of: run, "").files
     for (call, error) in [("pthread_create", "EAGAIN"), ("mmap", "ENOMEM")] {
       var number = 1
@@ -116,7 +116,7 @@ struct ResourceTests {
     }
   }
 
-  @Test func `C2: memory that goes away in mid-run`() throws {
+  @Test func `C2: memory that is exhausted during a run`() throws {
     for (tool, arguments) in [
       (Tool.unpack, ["-C", "out", "-"]), (.cat, ["-", "scsi0"]), (.toTar, ["-"]),
     ] {

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("What was packed comes back byte for byte")
+@Suite("A packed disk is unpacked byte for byte")
 struct RoundTripTests {
   let dir: Scratch
 
@@ -53,7 +53,7 @@ struct RoundTripTests {
     #expect(try dir.allocated("disk-disk0.raw") < 1 << 20)
   }
 
-  @Test func `a terabyte of hole is a matter of seconds`() throws {
+  @Test func `a terabyte of hole takes only seconds`() throws {
     try dir.resize("disk.img", to: 1 << 40)
     try dir.put([42], into: "disk.img", at: 1 << 39)
     let started = Date()
@@ -127,7 +127,7 @@ struct RoundTripTests {
   }
 
   @Test(arguments: [1, 65536, 100_000, 262_144])
-  func `a VM state of any size is padded, and its zeros live`(size: Int) throws {
+  func `a VM state of any size is padded, and its zeros are kept`(size: Int) throws {
     let image = Image.mixed(size, seed: UInt64(size))
     try dir.write(image, to: "state")
     try dir.write(Image.mixed(8192, seed: 1), to: "disk.img")
@@ -159,7 +159,7 @@ struct RoundTripTests {
     #expect(try dir.allocated("disk-drive-scsi0.raw") < 20 << 20)
   }
 
-  @Test func `unnamed sources are numbered by their place`() throws {
+  @Test func `unnamed sources are numbered by their position`() throws {
     try dir.write(Image.full(512, seed: 1), to: "a.img")
     try dir.write(Image.full(512, seed: 2), to: "b=c.img")
     try dir.write(Image.full(512, seed: 3), to: "c.img")
@@ -169,7 +169,7 @@ struct RoundTripTests {
     expectSame(try parsed.image("disk1"), try dir.read("b=c.img"), "a path with an equals sign")
   }
 
-  @Test func `names are stored word for word, a config's defaults to its file's own`() throws {
+  @Test func `names are stored exactly, and a config's defaults to its file name`() throws {
     try dir.makeDirectory("etc")
     try dir.write("one\n", to: "etc/one.conf")
     try dir.write("two\n", to: "etc/x=y z.conf")
@@ -193,7 +193,7 @@ struct RoundTripTests {
   }
 
   @Test(requires("zstd"), arguments: [["-z"], ["-z", "--level", "1"], ["-z", "-T", "2"]])
-  func `compressed in passing`(options: [String]) throws {
+  func `compressed on the way`(options: [String]) throws {
     let image = Image.mixed(1 << 20, seed: 9)
     try dir.write(image, to: "disk.img")
     let fixed = ["--uuid", "00112233-4455-6677-8899-aabbccddeeff", "--ctime", "1"]

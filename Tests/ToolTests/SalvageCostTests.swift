@@ -5,7 +5,7 @@ import Testing
 
 /// Each run gets two seconds of processor time, in a debug build 30 (nothing is inlined there), and is
 /// killed after them.
-@Suite("C5: time follows the bytes that are read, not the sizes that are claimed")
+@Suite("C5: the time depends on the bytes that are read, not on claimed sizes")
 struct SalvageCostTests {
   let dir: Scratch
 
@@ -66,7 +66,7 @@ struct SalvageCostTests {
 
   /// What looks like the start of extents, all the way.
   @Test(
-    "C5: 64 MiB of what extents start with",
+    "C5: 64 MiB of the magic of extents",
     arguments: ["magic", "magic and uuid", "uuid", "zero uuid", "plausible", "plausible, varied"])
   func likeExtents(kind: String) throws {
     var archive = Sample.small

@@ -3,12 +3,12 @@
 import Foundation
 import Testing
 
-@Suite("--salvage does not call data right that is not in its place")
+@Suite("--salvage does not report misplaced data as correct")
 struct SalvageShiftTests {
   /// Bytes that a bad medium or a bad transfer adds in the midst of an extent's data shift all that
   /// follows in it, be it in the middle of the archive or at its end.
   @Test(arguments: [1, 100, 511, 512, 4095, 4096, 65536], [1, 3])
-  func `B6 D: bytes added within the data of an extent`(count: Int, extent: Int) throws {
+  func `B6 D: bytes inserted in the data of an extent`(count: Int, extent: Int) throws {
     let dir = try Scratch()
     let image = Image.full(12 * clusterSize, seed: 58)
     let archive = Archive([Archive.Disk("d", image)], perExtent: 3)
@@ -38,7 +38,7 @@ struct SalvageShiftTests {
   }
 
   /// The extent is as long as the archive says, up to the end of the file: what lacks is not its end.
-  @Test func `B6: bytes that lack within the data of the last extent`() throws {
+  @Test func `B6: bytes missing from the data of the last extent`() throws {
     let dir = try Scratch()
     let image = Image.full(6 * clusterSize, seed: 60)
     let archive = Archive([Archive.Disk("d", image)], perExtent: 3)

@@ -41,7 +41,7 @@ private struct RescueMap {
   }
 }
 
-@Suite("--salvage restores what a damaged archive still holds, and says what is lost")
+@Suite("--salvage restores the intact parts of a damaged archive, and reports what is lost")
 struct SalvageTests {
   let dir: Scratch
   /// Twelve clusters of data in six extents, behind three of another disk.
@@ -115,7 +115,7 @@ struct SalvageTests {
     }
   }
 
-  @Test func `a sound archive is unpacked as ever`() throws {
+  @Test func `an intact archive is unpacked as usual`() throws {
     try dir.write(Self.bytes, to: "a.vma")
     try dir.run(.unpack, "--salvage", "--lost", "maps", "-C", "out", "a.vma").succeeds()
     try dir.expectNames(["disk-a.raw", "disk-b.raw", "qemu-server.conf"], in: "out")
@@ -135,7 +135,7 @@ struct SalvageTests {
   }
 
   @Test(arguments: [1, 3, 511, 512, 513, 4096, 70_001])
-  func `garbage between two extents, of any length`(count: Int) throws {
+  func `garbage of any length between two extents`(count: Int) throws {
     var bytes = Self.bytes
     bytes.insert(contentsOf: Image.full(count, seed: 1), at: Self.offsets[2])
     for (target, input) in [("file", try dir.write(bytes, to: "broken.vma")), ("pipe", "-")] {
@@ -161,7 +161,7 @@ struct SalvageTests {
     }
   }
 
-  @Test func `a piece cut out of the middle`() throws {
+  @Test func `a piece missing from the middle`() throws {
     var bytes = Self.bytes
     // From within the data of one extent to within the data of the next but one.
     bytes.removeSubrange(Self.offsets[2] + 9000..<Self.offsets[4] + 8999)
@@ -182,7 +182,7 @@ struct SalvageTests {
     }
   }
 
-  @Test func `cut between extents and within one`() throws {
+  @Test func `truncated between extents and within one`() throws {
     try salvage(Array(Self.bytes.prefix(Self.offsets[5])), losing: [8, 9, 10, 11])
     for name in ["file", "pipe", "maps-file", "maps-pipe"] {
       try FileManager.default.removeItem(atPath: dir(name))
@@ -190,7 +190,7 @@ struct SalvageTests {
     try salvage(Array(Self.bytes.prefix(Self.offsets[5] + 100)), losing: [8, 9, 10, 11])
   }
 
-  @Test func `of a cluster that comes twice the first is kept`() throws {
+  @Test func `of two copies of a cluster the first is kept`() throws {
     var archive = Self.archive
     var twice = archive.extents[2]
     twice.slots = twice.slots.map { slot in
@@ -218,7 +218,7 @@ struct SalvageTests {
     try dir.expectNames(["disk-b.raw.partial"], in: "out")
   }
 
-  @Test func `under -m lost areas are left untouched`() throws {
+  @Test func `with -m lost areas are not changed`() throws {
     let old = Image.full(Self.image.count + 4096, seed: 77)
     try dir.write(old, to: "target")
     var bytes = Self.bytes
@@ -233,7 +233,7 @@ struct SalvageTests {
     try dir.expectNames(["disk-a.raw"], in: "out")
   }
 
-  @Test func `nothing can be salvaged without a sound header`() throws {
+  @Test func `nothing can be salvaged without an intact header`() throws {
     var bytes = Self.bytes
     bytes[1] ^= 1
     try dir.write(bytes, to: "broken.vma")
@@ -242,7 +242,7 @@ struct SalvageTests {
     if dir.exists("out") { try dir.expectNames([], in: "out") }
   }
 
-  @Test func `a hostile name is refused here too`() throws {
+  @Test func `a hostile name is refused, too`() throws {
     var archive = Self.archive
     archive.devices[1] = Archive.Device(id: 2, name: "../b", size: UInt64(Self.image.count))
     try dir.write(archive.bytes(), to: "broken.vma")
@@ -251,7 +251,7 @@ struct SalvageTests {
   }
 
   @Test(arguments: ["disk-a.raw", "disk-b.raw.partial"])
-  func `what exists is 73 here too`(name: String) throws {
+  func `an existing file is 73, too`(name: String) throws {
     try dir.makeDirectory("out")
     try dir.write("precious", to: "out/\(name)")
     var bytes = Self.bytes
@@ -263,7 +263,7 @@ struct SalvageTests {
   }
 
   @Test(requires("zstd"))
-  func `a cut compressed archive gives what came before the cut`() throws {
+  func `a truncated compressed archive gives everything before its end`() throws {
     try dir.write(Self.bytes, to: "a.vma")
     try dir.sh("zstd -q a.vma && head -c 400000 a.vma.zst > cut.zst").succeeds()
     let outcome = try dir.run(.unpack, "--salvage", "-C", "out", "cut.zst")

@@ -23,7 +23,7 @@ private struct ClusterMap {
   }
 }
 
-@Suite("B6: --salvage gives all it has, and says what is proven")
+@Suite("B6: --salvage restores all it can, and reports what is proven")
 struct SalvageTruthTests {
   let dir: Scratch
   private static let image = Image.mixed(40 * clusterSize - 1024, seed: 61)
@@ -103,7 +103,7 @@ struct SalvageTruthTests {
     try expectAllThere()
   }
 
-  @Test("B6: a wrong checksum of one block of lzop leaves the others proven", Compressor.all)
+  @Test("B6: a wrong checksum of one lzop block leaves the others proven", Compressor.all)
   func lzopChecksum() throws {
     try dir.sh("lzop -c < a.vma > packed").succeeds()
     var bytes = try dir.read("packed")
@@ -115,7 +115,7 @@ struct SalvageTruthTests {
     try expectAllThere()
   }
 
-  @Test("B6: of a truncated frame all that was decoded is there, and unproven", Compressor.all)
+  @Test("B6: all decoded data of a truncated frame is restored, and unproven", Compressor.all)
   func truncated() throws {
     try dir.sh("zstd -qc < a.vma > whole").succeeds()
     let bytes = try dir.read("whole")
@@ -129,7 +129,7 @@ struct SalvageTruthTests {
     }
   }
 
-  @Test("B6: frames without a checksum are right where they are read without a fault")
+  @Test("B6: frames without a checksum are correct if they are read without a fault")
   func withoutChecksum() throws {
     try dir.sh("zstd -qc --no-check < a.vma > packed").succeeds()
     let (a, b, _) = try salvage("packed", .exit(0))
@@ -139,7 +139,7 @@ struct SalvageTruthTests {
   // MARK: Several frames
 
   @Test(
-    "B6: behind a bad frame it goes on with the next sound one", Compressor.all,
+    "B6: after a damaged frame it continues with the next intact one", Compressor.all,
     arguments: Compressor.allCases)
   func severalFrames(compressor: Compressor) throws {
     try dir.sh(
@@ -166,7 +166,7 @@ struct SalvageTruthTests {
     }
   }
 
-  @Test("B6: a damaged block of xz leaves the blocks behind it", Compressor.all)
+  @Test("B6: a damaged xz block does not affect the blocks after it", Compressor.all)
   func blocks() throws {
     try dir.sh("xz -0 -T2 --block-size=300000 -c a.vma > packed").succeeds()
     var bytes = try dir.read("packed")
@@ -178,7 +178,8 @@ struct SalvageTruthTests {
   }
 
   @Test(
-    "B6: no byte is called right that is not, whatever is damaged", Compressor.all, arguments: 0..<6
+    "B6: no wrong byte is reported as correct, whatever is damaged", Compressor.all,
+    arguments: 0..<6
   )
   func anyDamage(group: UInt64) throws {
     let compressor = Compressor.allCases[Int(group)]
@@ -211,7 +212,7 @@ struct SalvageTruthTests {
 
   /// Changes one byte in an archive; the bytes around it stay where they are.
   @Test(
-    "B6: two copies of a cluster that differ leave it unproven; two that are the same prove it",
+    "B6: two copies of a cluster that differ leave it unproven; two equal ones prove it",
     arguments: ["file", "in place"], [true, false])
   func twoCopies(target: String, differ: Bool) throws {
     var archive = Self.archive
@@ -263,7 +264,7 @@ struct SalvageTruthTests {
   }
 
   @Test(
-    "B6: a disk that cannot be finished is told, and gets no map",
+    "B6: a disk that cannot be finished is reported, and gets no map",
     arguments: ["ftruncate", "fsync"])
   func finishError(call: String) throws {
     let outcome = try dir.run(
@@ -276,7 +277,7 @@ struct SalvageTruthTests {
     try dir.expectNames(["disk-b.map"], in: "maps")
   }
 
-  @Test("B6: where the archive cannot be read any further, what came before is restored")
+  @Test("B6: if the archive cannot be read any further, earlier data is restored")
   func readError() throws {
     let outcome = try dir.run(
       .unpack, "--salvage", "--lost", "maps", "-C", "out", "a.vma",
@@ -288,7 +289,7 @@ struct SalvageTruthTests {
 
   // MARK: Names and headers
 
-  @Test("B6: names that plain unpacking can give are no hindrance")
+  @Test("B6: names that plain unpacking accepts are accepted, too")
   func names() throws {
     let lengths = [239, 246]
     var archive = Archive(

@@ -63,7 +63,7 @@ struct SignalKindTests {
     try dir.expectNames([], in: "out")
   }
 
-  @Test func `C2: what the parent ignores stays ignored`() throws {
+  @Test func `C2: a signal that the parent ignores stays ignored`() throws {
     try dir.write(Sample.wholeBytes, to: "a.vma")
     let outcome = try dir.sh(
       """
@@ -89,7 +89,7 @@ struct SignalKindTests {
     "vma-unpack -C out a.vma", "vma-to-tar -o out/a.tar a.vma", "vma-pack -o out/b.vma d=d.img",
     "vma-unpack -C out - < a.vma", "vma-pack -zo out/b.vma d=d.img",
   ])
-  func `C2: a limit to the size of files is an error with words`(command: String) throws {
+  func `C2: exceeding the file size limit is an error with a message`(command: String) throws {
     try dir.write(Sample.wholeBytes, to: "a.vma")
     try dir.write(Image.full(1 << 20, seed: 8), to: "d.img")
     let tool = try #require(Tool(rawValue: String(command.prefix { $0 != " " })))
@@ -99,7 +99,7 @@ struct SignalKindTests {
     try dir.expectNames([], in: "out")
   }
 
-  @Test func `C2: a reader that goes away still ends a filter by SIGPIPE`() throws {
+  @Test func `C2: a reader that exits still ends a filter by SIGPIPE`() throws {
     let disk = Archive.Disk("d", Image.full(4 << 20, seed: 4))
     try dir.write(Archive([disk]).bytes(), to: "a.vma")
     for command in ["vma-cat a.vma", "vma-to-tar a.vma", "vma-pack d=a.vma"] {

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("A run that is stopped leaves nothing, and one that waits can be asked")
+@Suite("A stopped run leaves nothing, and a waiting one prints its status")
 struct SignalTests {
   let dir: Scratch
   /// Enough that a part of it is written while the rest is missing.
@@ -35,7 +35,7 @@ struct SignalTests {
   }
 
   @Test(arguments: [SIGINT, SIGTERM])
-  func `vma-unpack with an old file in the way`(number: Int32) throws {
+  func `vma-unpack with an old file of the same name`(number: Int32) throws {
     try dir.write("precious", to: "out/qemu-server.conf")
     let running = try stall(.unpack, ["-f", "-C", "out"])
     running.signal(number)
@@ -45,7 +45,7 @@ struct SignalTests {
   }
 
   @Test(arguments: [SIGINT, SIGTERM])
-  func `vma-unpack in salvage`(number: Int32) throws {
+  func `vma-unpack while salvaging`(number: Int32) throws {
     let running = try stall(.unpack, ["--salvage", "--lost", "out", "-C", "out"])
     running.signal(number)
     #expect(running.finish(closingInput: false).ending == .signal(number))
@@ -74,7 +74,7 @@ struct SignalTests {
   @Test(arguments: [
     (Tool.unpack, ["-C", "out"]), (.unpack, ["-t"]), (.cat, ["-", "scsi0"]), (.toTar, []),
   ])
-  func `SIGUSR1 gives one line and the run goes on`(tool: Tool, arguments: [String]) throws {
+  func `SIGUSR1 prints one line and the run continues`(tool: Tool, arguments: [String]) throws {
     let running = try stall(tool, arguments)
     running.signal(SIGUSR1)
     #expect(running.wait(atMost: 10) { running.errors.last == 0x0a })
@@ -101,7 +101,7 @@ struct SignalTests {
   @Test(arguments: [
     (Tool.unpack, ["-C", "out"]), (.unpack, ["-t"]), (.cat, ["-", "scsi0"]), (.toTar, []),
   ])
-  func `a summary with -v, silence with -q`(
+  func `a summary with -v, no output with -q`(
     tool: Tool, arguments: [String]
   ) throws {
     let input = Input.pipe(Sample.wholeBytes)
@@ -120,7 +120,7 @@ struct SignalTests {
   @Test(arguments: [
     (Tool.unpack, ["-C", "out"]), (.unpack, ["-t"]), (.cat, ["-", "scsi0"]), (.toTar, []),
   ])
-  func `progress where it is wanted, terminal or not`(tool: Tool, arguments: [String]) throws {
+  func `progress if requested, on a terminal or not`(tool: Tool, arguments: [String]) throws {
     let running = try stall(tool, ["--progress", "always"] + arguments)
     #expect(running.wait(atMost: 60) { !running.errors.isEmpty })
     running.send(Sample.wholeBytes.dropFirst(part.count))
@@ -137,7 +137,7 @@ struct SignalTests {
     (["-C", "out"], true), (["--progress", "never", "-C", "out"], false),
     (["-q", "-C", "out"], false), (["--progress", "auto", "-C", "out"], true),
   ])
-  func `on a terminal there is progress by itself`(arguments: [String], isShown: Bool) throws {
+  func `on a terminal, progress is shown by default`(arguments: [String], isShown: Bool) throws {
     let running = try dir.start(
       .unpack, arguments, input: .open, errorsOnTerminal: true,
       environment: ["TERM": "xterm", "COLUMNS": "80"])
@@ -168,7 +168,7 @@ struct SignalTests {
   }
 
   @Test(arguments: [Tool.cat, .toTar], ["a.vma", "- < <(cat a.vma)"])
-  func `a reader that goes away ends a filter in silence`(tool: Tool, source: String) throws {
+  func `a reader that exits ends a filter silently`(tool: Tool, source: String) throws {
     // More than a pipe can hold, were it the largest.
     let disk = Archive.Disk("d", Image.full(4 << 20, seed: 4))
     try dir.write(Archive([disk]).bytes(), to: "a.vma")

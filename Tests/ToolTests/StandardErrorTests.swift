@@ -4,7 +4,7 @@ import Foundation
 import Testing
 
 /// Standard error is a pipe that is full, and whose reader stands still or is gone.
-@Suite("C1: nobody waits for standard error")
+@Suite("C1: no run waits for standard error")
 struct StandardErrorTests {
   let dir: Scratch
 
@@ -31,7 +31,7 @@ struct StandardErrorTests {
     "vma-to-tar -v --progress always -o out/a.tar a.vma",
     "vma-pack -v --progress always -o out/b.vma d=d.img",
   ])
-  func `C1: a run succeeds though its standard error is stuck`(command: String) throws {
+  func `C1: a run succeeds even if its standard error is blocked`(command: String) throws {
     let outcome = try runStuck("\(command) 2>stuck")
     #expect(outcome.ending == .exit(0))
     if command.contains("-C out") { try dir.expectWhole(in: "out") }
@@ -40,7 +40,7 @@ struct StandardErrorTests {
 
   /// Longer than the time between two status lines, so that one is due.
   @Test(arguments: [Tool.unpack, .cat, .toTar])
-  func `C1: a long run succeeds though its standard error is stuck`(tool: Tool) throws {
+  func `C1: a long run succeeds even if its standard error is blocked`(tool: Tool) throws {
     let arguments = [Tool.unpack: "-C out -", .cat: "- scsi0", .toTar: "-"][tool] ?? ""
     let outcome = try runStuck(
       """
@@ -52,7 +52,8 @@ struct StandardErrorTests {
     if tool == .cat { try dir.expect("result", holds: Sample.scsi) }
   }
 
-  @Test func `C1: a failed run ends with its status though its standard error is stuck`() throws {
+  @Test func `C1: a failed run ends with its status even if its standard error is blocked`() throws
+  {
     for (command, status) in [
       ("vma-unpack --nonsense", 64), ("vma-unpack -t /dev/null", 65), ("vma-cat missing.vma", 66),
       ("vma-unpack -f -C a.vma a.vma", 73), ("vma-cat a.vma scsi0 > /dev/full", 74),
@@ -66,7 +67,7 @@ struct StandardErrorTests {
 
   /// SIGUSR1 asks for a status line, which there is no room for.
   @Test(arguments: [SIGTERM, SIGHUP, SIGALRM, SIGUSR1])
-  func `C1: signals work though standard error is stuck`(number: Int32) throws {
+  func `C1: signals work even if standard error is blocked`(number: Int32) throws {
     let outcome = try runStuck(
       """
       bash -c '
@@ -79,7 +80,7 @@ struct StandardErrorTests {
     try dir.expectNames([], in: "out")
   }
 
-  @Test func `C1: a reader of standard error that is gone does not harm a run`() throws {
+  @Test func `C1: a reader of standard error that exits does not affect a run`() throws {
     for command in [
       "vma-unpack -v --progress always -C out a.vma", "vma-pack -vo out/b.vma d=d.img",
       "vma-to-tar -vo out/a.tar a.vma", "vma-cat -v a.vma scsi0 > cat.img",

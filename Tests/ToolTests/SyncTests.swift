@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("What a run reports as done is on the disk", requires(.tracing))
+@Suite("Once a run succeeds, its data is on disk", requires(.tracing))
 struct SyncTests {
   /// Half of the targets of `-m` were written before a power cut if nothing synced them.
   @Test func `D: a file that is overwritten in place is synced after the last write`() throws {

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("--layout pve is the tar from before this format")
+@Suite("--layout pve is the tar layout used before this format")
 struct TarLayoutTests {
   let dir: Scratch
   static let text = """
@@ -66,7 +66,7 @@ struct TarLayoutTests {
   }
 
   @Test(requires("tar"))
-  func `other configs and the VM state are left out with a warning`() throws {
+  func `other configs and the VM state are omitted with a warning`() throws {
     let bytes = archive(Self.text, configs: [Sample.firewall], state: true).bytes()
     try dir.write(bytes, to: "b.vma")
     let outcome = try dir.sh("vma-to-tar --layout pve b.vma > t.tar")
@@ -91,7 +91,7 @@ struct TarLayoutTests {
     try dir.run(.toTar, "--layout", "pve", input: .pipe(bytes)).fails(64, .toTar, what)
   }
 
-  @Test func `no configuration is 64`() throws {
+  @Test func `a missing configuration is 64`() throws {
     let bytes = Archive([Archive.Disk("drive-scsi0", Sample.scsi)]).bytes()
     try dir.write(bytes, to: "b.vma")
     try dir.run(.toTar, "--layout", "pve", "b.vma").fails(64, .toTar)

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("Names in tar are right with every reader, or refused")
+@Suite("Names in tar are correct for every reader, or refused")
 struct TarNameTests {
   let dir: Scratch
   private static let images = [Image.mixed(200_704, seed: 550), Image.mixed(200_704, seed: 551)]
@@ -42,7 +42,7 @@ struct TarNameTests {
   }()
 
   @Test(
-    "B3: names of disks are right with every reader, or refused",
+    "B3: names of disks are correct for every reader, or refused",
     requires("tar", "bsdtar", "python3", "busybox"),
     arguments: [
       "", "--no-sparse", "--format gnutar", "--format ustar", "--prefix p", "--prefix long",

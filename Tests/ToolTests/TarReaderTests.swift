@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("What vma-to-tar writes, every tar program reads")
+@Suite("Every tar program reads the output of vma-to-tar")
 struct TarReaderTests {
   let dir: Scratch
   static let python = """
@@ -52,7 +52,7 @@ struct TarReaderTests {
   }
 
   @Test(requires("busybox"), arguments: withoutSparse)
-  func `busybox, where nothing is sparse`(options: [String]) throws {
+  func `busybox, with nothing sparse`(options: [String]) throws {
     try check(options, by: "busybox tar -xf t.tar -C out")
   }
 
@@ -94,7 +94,7 @@ struct TarReaderTests {
   }
 
   @Test(requires("tar"))
-  func `names that are no UTF-8`() throws {
+  func `names that are not UTF-8`() throws {
     var archive = Archive([Archive.Disk("x", Sample.efi)])
     archive.devices[0].blob = [0x61, 0xff, 0xfe, 0]
     try dir.write(archive.bytes(), to: "b.vma")
@@ -117,7 +117,7 @@ struct TarReaderTests {
   }
 
   @Test(requires("tar"))
-  func `a sparse member is small on the way and on arrival`() throws {
+  func `a sparse member is small in the tar and when extracted`() throws {
     var image = Image.zeros(100 << 20)
     image.replaceSubrange((50 << 20)..<(50 << 20) + 4096, with: Image.full(4096, seed: 1))
     try dir.write(Archive([Archive.Disk("d", image)]).bytes(), to: "b.vma")

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("The members of a tar: which, in what order, with what on them")
+@Suite("The members of a tar: selection, order and attributes")
 struct TarTests {
   let dir: Scratch
   /// Prints of each member all that tar knows: name, size, mode, owners, time, type.
@@ -25,7 +25,7 @@ struct TarTests {
   }
 
   @Test(requires("python3"), arguments: ["", "--no-sparse", "--format gnutar", "--format ustar"])
-  func `configs first, disks, the VM state last, all of it anonymous`(options: String) throws {
+  func `configs first, then disks, the VM state last, all without owners`(options: String) throws {
     try dir.sh("vma-to-tar \(options) a.vma > t.tar").succeeds()
     let members = [
       ("qemu-server.conf", Sample.config.data.count),
@@ -50,7 +50,7 @@ struct TarTests {
     ).succeeds()
   }
 
-  @Test func `it ends as a tar should`() throws {
+  @Test func `it ends as a tar must`() throws {
     try dir.sh("vma-to-tar a.vma > t.tar").succeeds()
     let tar = try dir.read("t.tar")
     #expect(tar.count % 512 == 0)
@@ -82,12 +82,12 @@ struct TarTests {
   }
 
   @Test(requires("tar"))
-  func `the prefix is part of what is unpacked`() throws {
+  func `the prefix is a part of the restored path`() throws {
     try dir.sh("mkdir out; vma-to-tar --prefix vm/100 a.vma | tar -x -C out").succeeds()
     try dir.expectWhole(in: "out/vm/100")
   }
 
-  @Test func `an archive of no device gives its configs`() throws {
+  @Test func `an archive without devices gives its configs`() throws {
     try dir.write(Archive([], configs: [Sample.config]).bytes(), to: "b.vma")
     #expect(try dir.sh("vma-to-tar b.vma | tar -t").succeeds().lines == ["qemu-server.conf"])
     try dir.write(Archive([]).bytes(), to: "b.vma")
@@ -95,7 +95,7 @@ struct TarTests {
   }
 
   @Test(requires("tar"), arguments: [Int64.min, -1, 8_589_934_592, .max], ["pax", "gnutar"])
-  func `GNU tar takes any time of creation`(time: Int64, format: String) throws {
+  func `GNU tar accepts any creation time`(time: Int64, format: String) throws {
     try dir.write(Sample.scsi, to: "d.img")
     try dir.sh(
       """
@@ -131,14 +131,14 @@ struct TarTests {
   }
 
   @Test(arguments: ["nothing", "qemu-server.conf"])
-  func `a drive that is not there is 66`(name: String) throws {
+  func `a missing drive is 66`(name: String) throws {
     try dir.run(.toTar, "-d", name, "a.vma").fails(66, .toTar)
     try dir.run(.toTar, "-d", name, input: .pipe(Sample.wholeBytes)).fails(66, .toTar)
     try dir.run(.toTar, "missing.vma").fails(66, .toTar, saying: "missing.vma")
     try dir.run(.toTar, input: .terminal).fails(64, .toTar)
   }
 
-  @Test func `an output appears when it is whole`() throws {
+  @Test func `an output appears when it is complete`() throws {
     try dir.run(.toTar, "-o", "t.tar", "a.vma").succeeds()
     let whole = try dir.read("t.tar")
     expectSame(try dir.run(.toTar, "a.vma").succeeds().output, whole)
@@ -191,7 +191,7 @@ struct TarTests {
     }
   }
 
-  @Test func `missing clusters of a drive that was not asked for do not matter`() throws {
+  @Test func `missing clusters of an unselected drive do not matter`() throws {
     var archive = Sample.whole
     archive.extents.removeLast()
     try dir.write(archive.bytes(), to: "b.vma")

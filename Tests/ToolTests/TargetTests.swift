@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("Targets that are thin, and targets that take no writes")
+@Suite("Targets on thin storage, and targets that cannot be written")
 struct TargetTests {
   let dir: Scratch
   /// Means of making zeros that a device may lack.
@@ -37,7 +37,7 @@ struct TargetTests {
     #expect(try dir.allocated("image") < 2 << 20)
   }
 
-  @Test("B5: zeros give space back where the device can unmap", requires(.loopDevices))
+  @Test("B5: zeros free space if the device can unmap", requires(.loopDevices))
   func givesBack() throws {
     try packSparse()
     try dir.sh("head -c 64M /dev/urandom > image; truncate -s 1G image").succeeds()
@@ -50,7 +50,7 @@ struct TargetTests {
     #expect(try dir.allocated("image") < 2 << 20)
   }
 
-  @Test("B5: whatever was there before, zeros are zeros", requires(.loopDevices), arguments: lacks)
+  @Test("B5: zeros replace any previous content", requires(.loopDevices), arguments: lacks)
   func overwrites(lacks: String) throws {
     for (number, size) in [3_000_832, 1 << 20, 540_672 - 512].enumerated() {
       let image = Image.mixed(size, seed: UInt64(510 + number))
@@ -132,7 +132,7 @@ struct TargetTests {
     expectSame(try dir.sh("cat \(device.path)").output, old)
   }
 
-  @Test("B7: a limit on the size of files is known before the first byte")
+  @Test("B7: a limit on the size of files is checked before the first byte")
   func limit() throws {
     try dir.write(Sample.wholeBytes, to: "a.vma")
     let old = Image.full(2 << 20, seed: 521)
@@ -146,7 +146,7 @@ struct TargetTests {
     try dir.expect("target", holds: old)
   }
 
-  @Test("B7: standard output that takes whole blocks only", requires("python3"))
+  @Test("B7: standard output that accepts only complete blocks", requires("python3"))
   func direct() throws {
     try dir.write(Sample.wholeBytes, to: "a.vma")
     try dir.write(
@@ -162,7 +162,7 @@ struct TargetTests {
     }
   }
 
-  @Test("B7: nothing is half written before the first byte was written")
+  @Test("B7: the message reports a partly written target only after the first write")
   func halfWritten() throws {
     let image = Image.full(8 << 20, seed: 522)
     try dir.write(Archive([Archive.Disk("d", image)]).bytes(), to: "a.vma")

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("-t passes an archive only if every cluster is there once")
+@Suite("-t accepts an archive only if every cluster is present exactly once")
 struct UnpackCheckTests {
   let dir: Scratch
 
@@ -33,7 +33,7 @@ struct UnpackCheckTests {
     try dir.expectNames(["a.vma"])
   }
 
-  @Test func `sound archives of every shape`() throws {
+  @Test func `intact archives of every shape`() throws {
     try check(Sample.whole, isSound: true)
     try check(Sample.small, isSound: true)
     let disks = [Archive.Disk("a", Sample.efi), Archive.Disk("b", Sample.scsi)]
@@ -65,7 +65,7 @@ struct UnpackCheckTests {
     try check(archive, isSound: true)
   }
 
-  @Test func `what a reader must not mind`() throws {
+  @Test func `deviations that a reader must accept`() throws {
     var archive = Sample.small
     archive.edits = [
       Edit(offset: 60, bytes: Image.full(1984, seed: 1)), Edit(offset: 4092, bytes: [1, 2, 3, 4]),
@@ -92,7 +92,7 @@ struct UnpackCheckTests {
     try dir.expect("out/disk-d.raw", holds: Image.full(4608, seed: 1))
   }
 
-  @Test func `a VM state that is longer than it was thought`() throws {
+  @Test func `a VM state that is longer than estimated`() throws {
     var archive = Archive([Archive.Disk("vmstate", Sample.state)])
     for size in [512, clusterSize, Sample.state.count] {
       archive.devices[0].size = UInt64(size)
@@ -103,7 +103,7 @@ struct UnpackCheckTests {
     }
   }
 
-  @Test func `a VM state that is too short, in disorder, doubled or has a gap`() throws {
+  @Test func `a VM state that is too short, out of order, duplicated or has a gap`() throws {
     let whole = Archive([Archive.Disk("vmstate", Sample.state)], perExtent: 2)
     var archive = whole
     archive.devices[0].size += 512
@@ -132,7 +132,7 @@ struct UnpackCheckTests {
     }
   }
 
-  @Test func `a zero cluster that is not listed`() throws {
+  @Test func `a missing zero cluster`() throws {
     var image = Image.full(3 * clusterSize, seed: 6)
     image.replaceSubrange(clusterSize..<2 * clusterSize, with: Image.zeros(clusterSize))
     var archive = Archive([Archive.Disk("d", image)])
@@ -141,7 +141,7 @@ struct UnpackCheckTests {
   }
 
   @Test(arguments: 0..<4)
-  func `a cluster that comes twice`(index: Int) throws {
+  func `a duplicate cluster`(index: Int) throws {
     var archive = Sample.small
     archive.extents.append(archive.extents[index])
     try check(archive, isSound: false)
@@ -150,7 +150,7 @@ struct UnpackCheckTests {
     try check(archive, isSound: false)
   }
 
-  @Test func `an archive cut between any two extents`() throws {
+  @Test func `an archive truncated between any two extents`() throws {
     let offsets = Sample.small.extentOffsets()
     for offset in offsets.dropLast() {
       let cut = Array(Sample.smallBytes.prefix(offset))
@@ -162,7 +162,7 @@ struct UnpackCheckTests {
     }
   }
 
-  @Test func `bytes after the last extent, zeros too`() throws {
+  @Test func `bytes after the last extent, including zeros`() throws {
     for tail in [[0], Image.zeros(511), Image.zeros(512), Image.zeros(1 << 20), [1, 2, 3]] {
       let bytes = Sample.smallBytes + tail
       try dir.write(bytes, to: "a.vma")
@@ -174,7 +174,7 @@ struct UnpackCheckTests {
     if dir.exists("out") { try dir.expectNames([], in: "out") }
   }
 
-  @Test func `a thorough test reads what a quick one leaves out`() throws {
+  @Test func `a thorough test reads what a quick one skips`() throws {
     // Block data has no checksum: only its presence can be tested, by both.
     let cut = Array(Sample.smallBytes.dropLast(4096))
     try dir.write(cut, to: "a.vma")

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("Listing reads the header and says what is in it")
+@Suite("Listing reads the header and prints its content")
 struct UnpackListTests {
   let dir: Scratch
   var archive = Sample.whole
@@ -57,7 +57,7 @@ struct UnpackListTests {
     #expect(output.last == 0x0a)
   }
 
-  @Test func `as JSON without a VM state there is a null`() throws {
+  @Test func `as JSON, null without a VM state`() throws {
     try dir.write(Archive([]).bytes(), to: "b.vma")
     let output = try dir.run(.unpack, "-l", "--json", "b.vma").succeeds().output
     let object = try JSONSerialization.jsonObject(with: Data(output)) as? [String: Any]
@@ -66,7 +66,7 @@ struct UnpackListTests {
     #expect((object?["configs"] as? [Any])?.isEmpty == true)
   }
 
-  @Test func `in the reference tool's lines`() throws {
+  @Test func `in the reference tool's format`() throws {
     let lines = try dir.run(.unpack, "-l", "--pve", "a.vma").succeeds().lines
     #expect(
       lines == [
@@ -79,7 +79,7 @@ struct UnpackListTests {
       ])
   }
 
-  @Test func `as text every member and size is there`() throws {
+  @Test func `as text with every member and size`() throws {
     for option in ["-l", "--list"] {
       let text = try dir.run(.unpack, option, "a.vma").succeeds().text
       for word in [
@@ -123,7 +123,7 @@ struct UnpackListTests {
   }
 
   @Test(requires("zstd"))
-  func `a decompressor may see its pipe break without complaint`() throws {
+  func `a decompressor may get a broken pipe without a complaint`() throws {
     let large = Archive([Archive.Disk("d", Image.full(3 << 20, seed: 3))]).bytes()
     try dir.write(large, to: "large.vma")
     let outcome = try dir.sh(
@@ -137,7 +137,7 @@ struct UnpackListTests {
   }
 
   @Test(arguments: [[], ["--json"], ["--pve"]])
-  func `text from an archive is never shown raw`(options: [String]) throws {
+  func `text from an archive is always escaped`(options: [String]) throws {
     var evil = archive
     evil.devices[0] = Archive.Device(id: 1, name: "a\u{1b}[31m\nDEV: b\u{7f}\u{9b}", size: 540_672)
     evil.configs[0] = Archive.Config("c\u{1b}]0;x\u{07}", "text")
@@ -157,7 +157,7 @@ struct UnpackListTests {
     }
   }
 
-  @Test func `names that are no UTF-8 are listed all the same`() throws {
+  @Test func `names that are not UTF-8 are listed, too`() throws {
     var odd = archive
     odd.devices[0].blob = [0x61, 0xff, 0xfe, 0x62, 0]
     try dir.write(odd.bytes(), to: "b.vma")
@@ -188,7 +188,7 @@ struct UnpackListTests {
     try dir.expectNames(["a.vma"])
   }
 
-  @Test func `no archive and a terminal to read from is 64`() throws {
+  @Test func `a terminal instead of an archive is 64`() throws {
     try dir.run(.unpack, "-l", input: .terminal).fails(64, .unpack)
     try dir.run(.unpack, input: .terminal).fails(64, .unpack)
   }

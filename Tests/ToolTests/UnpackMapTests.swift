@@ -19,7 +19,7 @@ struct UnpackMapTests {
   }
 
   @Test(arguments: ["drive-scsi0", "scsi0"])
-  func `zeros are zeroed, bytes behind the disk stay`(name: String) throws {
+  func `zeros are written, bytes after the disk are kept`(name: String) throws {
     for size in [Sample.scsi.count, Sample.scsi.count + 1, old.count] {
       let before = Array(old.prefix(size))
       try dir.write(before, to: "target")
@@ -34,7 +34,7 @@ struct UnpackMapTests {
     }
   }
 
-  @Test func `it selects nothing by itself`() throws {
+  @Test func `it does not limit the selection`() throws {
     try dir.write(old, to: "target")
     try dir.run(.unpack, "-C", "out", "-m", "scsi0=target", "a.vma").succeeds()
     try dir.expectNames(Sample.wholeFiles.filter { $0 != "disk-drive-scsi0.raw" }, in: "out")
@@ -44,7 +44,7 @@ struct UnpackMapTests {
     try dir.expect("target", holds: restored(over: old))
   }
 
-  @Test func `--only selects the drive and nothing else`() throws {
+  @Test func `--only selects only the drive`() throws {
     for name in ["drive-scsi0", "scsi0"] {
       for input in ["a.vma", "-"] {
         try dir.write(old, to: "target")
@@ -110,7 +110,7 @@ struct UnpackMapTests {
     try dir.expect("target", holds: image + old.dropFirst(image.count))
   }
 
-  @Test func `a target that is too small is 73 and untouched`() throws {
+  @Test func `a target that is too small is 73 and not changed`() throws {
     let small = Array(old.prefix(Sample.scsi.count - 1))
     try dir.write(small, to: "target")
     for operand in ["a.vma", "-"] {
@@ -122,7 +122,7 @@ struct UnpackMapTests {
     if dir.exists("out") { try dir.expectNames([], in: "out") }
   }
 
-  @Test func `a target must be there, a file, and seekable`() throws {
+  @Test func `a target must exist, be a file, and be seekable`() throws {
     try dir.makeDirectory("folder")
     try dir.makeFIFO("fifo")
     for target in ["missing", "no/such/file", "folder", "fifo", "/dev/null", "/dev/full"] {
@@ -132,7 +132,7 @@ struct UnpackMapTests {
     #expect(!dir.exists("missing"))
   }
 
-  @Test func `a drive that is not there is 66, a config is no drive`() throws {
+  @Test func `a missing drive is 66, and so is a config`() throws {
     try dir.write(old, to: "target")
     for name in ["nothing", "qemu-server.conf"] {
       try dir.run(.unpack, "-C", "out", "-m", "\(name)=target", "a.vma").fails(66, .unpack)
@@ -161,7 +161,7 @@ struct UnpackMapTests {
     try dir.expect("two", holds: old)
   }
 
-  @Test func `an existing file elsewhere keeps the target untouched`() throws {
+  @Test func `if another file exists, the target is not changed`() throws {
     try dir.write(old, to: "target")
     try dir.makeDirectory("out")
     try dir.write("precious", to: "out/qemu-server.fw")
@@ -170,7 +170,7 @@ struct UnpackMapTests {
     try dir.expectNames(["qemu-server.fw"], in: "out")
   }
 
-  @Test func `on failure the line says that the target is half written`() throws {
+  @Test func `on failure the line says that the target is partly written`() throws {
     try dir.write(old, to: "target")
     let cut = Array(Sample.wholeBytes.dropLast(1))
     try dir.write(cut, to: "cut.vma")

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite("vma-unpack puts whole files, and only those, under their names")
+@Suite("vma-unpack creates only complete files, under their names")
 struct UnpackTests {
   let dir: Scratch
 
@@ -55,7 +55,7 @@ struct UnpackTests {
     for disk in disks { try dir.expect("out/disk-\(disk.name).raw", holds: disk.image) }
   }
 
-  @Test func `files are sparse and of exactly the disk's size`() throws {
+  @Test func `files are sparse and have exactly the disk's size`() throws {
     var image = Image.zeros(40 << 20)
     image[20 << 20] = 1
     let disks = [
@@ -74,7 +74,7 @@ struct UnpackTests {
   }
 
   @Test(arguments: [(0o022, 0o644), (0o077, 0o600), (0o000, 0o666), (0o027, 0o640)])
-  func `modes are what the umask leaves`(mask: Int, mode: Int) throws {
+  func `modes are those that the umask allows`(mask: Int, mode: Int) throws {
     try dir.sh("umask \(String(mask, radix: 8)); vma-unpack -C out a.vma; chmod 755 out").succeeds()
     for name in Sample.wholeFiles {
       #expect(try #require(dir.status(of: "out/" + name)).st_mode == S_IFREG | mode_t(mode))
@@ -94,7 +94,7 @@ struct UnpackTests {
     (["--no-configs"], ["disk-drive-efidisk0.raw", "disk-drive-scsi0.raw", "vmstate.bin"]),
     (["-d", "scsi0", "-d", "drive-scsi0", "--no-configs"], ["disk-drive-scsi0.raw"]),
   ])
-  func `only what was asked for`(options: [String], expected: [String]) throws {
+  func `only selected members`(options: [String], expected: [String]) throws {
     try dir.run(.unpack, options + ["-C", "out", "a.vma"]).succeeds()
     try dir.expectNames(expected, in: "out")
     if expected.contains("disk-drive-scsi0.raw") {
@@ -106,7 +106,7 @@ struct UnpackTests {
   }
 
   @Test(arguments: ["nothing", "qemu-server.conf", "drive-", "SCSI0", "", "drive-drive-scsi0"])
-  func `a drive that is not there is 66`(name: String) throws {
+  func `a missing drive is 66`(name: String) throws {
     try dir.makeDirectory("out")
     try dir.run(.unpack, "-d", name, "-C", "out", "a.vma").fails(66, .unpack)
     try dir.run(.unpack, "-d", name, "-C", "out", input: .pipe(Sample.wholeBytes))
@@ -114,7 +114,7 @@ struct UnpackTests {
     try dir.expectNames([], in: "out")
   }
 
-  @Test func `an exact name wins over drive-`() throws {
+  @Test func `an exact name has priority over drive-`() throws {
     let (exact, prefixed) = (Image.full(512, seed: 1), Image.full(1024, seed: 2))
     let archive = Archive([Archive.Disk("drive-scsi0", prefixed), Archive.Disk("scsi0", exact)])
     try dir.write(archive.bytes(), to: "b.vma")
@@ -123,7 +123,7 @@ struct UnpackTests {
     try dir.expect("out/disk-scsi0.raw", holds: exact)
   }
 
-  @Test func `missing clusters count only for the drives asked for`() throws {
+  @Test func `missing clusters matter only for selected drives`() throws {
     var archive = Sample.whole
     let extent = archive.extents.indices.last ?? 0
     let slot = try #require(
@@ -157,7 +157,7 @@ struct UnpackTests {
   // MARK: What is there already
 
   @Test(arguments: Sample.wholeFiles)
-  func `a file that exists is 73, and nothing is written`(name: String) throws {
+  func `an existing file is 73, and nothing is written`(name: String) throws {
     try dir.makeDirectory("out")
     try dir.write("precious", to: "out/\(name)")
     try dir.run(.unpack, "-C", "out", "a.vma").fails(73, .unpack, saying: name)
@@ -204,7 +204,7 @@ struct UnpackTests {
     }
   }
 
-  @Test func `forced on a damaged archive, the old file stays`() throws {
+  @Test func `forced on a damaged archive, the old file is kept`() throws {
     try dir.makeDirectory("out")
     for name in Sample.wholeFiles { try dir.write("precious", to: "out/\(name)") }
     let cut = Array(Sample.wholeBytes.dropLast(1))
@@ -215,7 +215,7 @@ struct UnpackTests {
     }
   }
 
-  @Test func `only the last component of -C is made`() throws {
+  @Test func `only the last component of -C is created`() throws {
     try dir.run(.unpack, "-C", "no/such", "a.vma").fails(73, .unpack)
     #expect(!dir.exists("no"))
     try dir.write("", to: "file")

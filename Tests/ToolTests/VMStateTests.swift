@@ -3,10 +3,10 @@
 import TestSupport
 import Testing
 
-@Suite("A VM state has as many clusters as came, whatever its size says")
+@Suite("A VM state has as many clusters as are present, whatever its size")
 struct VMStateTests {
   @Test(requires("tar"), arguments: [1, 3 * clusterSize + 512])
-  func `D: a VM state that is longer than its size comes out complete`(size: Int) throws {
+  func `D: a VM state that is longer than its size is restored completely`(size: Int) throws {
     let dir = try Scratch()
     let state = Image.full(5 * clusterSize, seed: 60)
     var archive = Archive([Archive.Disk("vmstate", state)])

@@ -15,7 +15,7 @@ import VMA
       digest: MD5.self)
   }
 
-  @Test func whatAReaderRefusesCannotBeAdded() throws {
+  @Test func clustersThatAReaderRefusesCannotBeAdded() throws {
     var builder = try Self.builder([Self.disk, Self.state])
     func code(
       _ device: UInt8, _ cluster: UInt64, _ mask: UInt16 = 0, at position: Int = 0
@@ -48,7 +48,7 @@ import VMA
     #expect(try builder.finish()?.header.slots.count == 4)
   }
 
-  @Test func twoDevicesOfOneIDAreRefused() {
+  @Test func twoDevicesWithOneIDAreRefused() {
     let error = #expect(throws: FormatError.self) {
       try Self.builder([Self.disk, ArchiveHeader.Device(id: 1, name: [66], size: 512)])
     }
@@ -65,7 +65,7 @@ import VMA
     #expect(try builder.finish() == nil)
   }
 
-  @Test func aFullExtentTakesNoMore() throws {
+  @Test func aFullExtentAcceptsNoMore() throws {
     var builder = try Self.builder([
       ArchiveHeader.Device(id: 1, name: [65], size: 60 * 65536)
     ])
@@ -89,7 +89,7 @@ import VMA
     #expect(last.header.byte == extent.header.dataByte + UInt64(extent.header.dataSize))
   }
 
-  @Test func blocksOfZerosAreLeftOut() throws {
+  @Test func blocksOfZerosAreNotStored() throws {
     var builder = try Self.builder([Self.disk])
     var data = [UInt8](repeating: 0, count: 65536)
     data[4095] = 1

@@ -17,14 +17,14 @@ import VMA
       ArchiveHeader.Device(id: 254, name: Array("vmstate".utf8), size: 512),
     ])
 
-  @Test func whatIsWrittenIsRead() throws {
+  @Test func writtenHeadersAreReadBack() throws {
     let bytes = try Self.sample.serialized(digest: MD5.self)
     #expect(bytes.count == 12800)
     #expect(try ArchiveHeader.byteCount(prefix: bytes.span) == bytes.count)
     #expect(try parse(bytes) == Self.sample)
   }
 
-  @Test func fieldsLieWhereTheFormatSays() throws {
+  @Test func fieldsAreAtTheSpecifiedOffsets() throws {
     let bytes = try Self.sample.serialized(digest: MD5.self)
     #expect(Array(bytes[0..<8]) == hex("564d4100 00000001"))
     #expect(Array(bytes[8..<24]) == hex("0f684264 bd534ae5 989ceeee 86ce2eb9"))
@@ -38,7 +38,7 @@ import VMA
     #expect(Array(bytes[12288..<12292]) == hex("00 1100 71"))
   }
 
-  @Test func theEmptyArchiveStillHasABlobBuffer() throws {
+  @Test func anEmptyArchiveHasABlobBuffer() throws {
     let header = ArchiveHeader(
       uuid: ArchiveHeader.UUID(0), creationTime: 0, configs: [], devices: [])
     let bytes = try header.serialized(digest: MD5.self)
@@ -47,7 +47,7 @@ import VMA
   }
 
   @Test(arguments: 0..<100 as Range<UInt64>)
-  func anyHeaderSurvives(seed: UInt64) throws {
+  func anyHeaderIsReadBack(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
     let ids = VMAFormat.deviceIDs.shuffled(using: &random)
       .prefix(Int.random(in: 0...254, using: &random)).sorted()
@@ -67,7 +67,7 @@ import VMA
     #expect(try parse(try header.serialized(digest: MD5.self)) == header)
   }
 
-  @Test func whatTheFormatCannotHoldIsRefused() {
+  @Test func valuesBeyondTheFormatAreRefused() {
     func refusal(_ change: (inout ArchiveHeader) -> Void) -> FormatError.Code? {
       var header = Self.sample
       change(&header)
@@ -113,7 +113,9 @@ import VMA
     ("device of 16 EiB", 4136, "fffffffffffffe00", .deviceSize),
     ("device of half a sector", 4136, "0000000000000100", .deviceSize),
   ])
-  func liesAreSeen(what: String, offset: Int, bytes: String, code: FormatError.Code) throws {
+  func invalidHeadersAreDetected(what: String, offset: Int, bytes: String, code: FormatError.Code)
+    throws
+  {
     var header = try Self.sample.serialized(digest: MD5.self)
     let lie = hex(bytes)
     header.replaceSubrange(offset..<offset + lie.count, with: lie)
@@ -121,7 +123,7 @@ import VMA
     #expect(error?.code == code, "\(what)")
   }
 
-  @Test func everyFlippedByteIsSeen() throws {
+  @Test func everyFlippedByteIsDetected() throws {
     let bytes = try Self.sample.serialized(digest: MD5.self)
     for index in stride(from: 0, to: bytes.count, by: 7) {
       var flipped = bytes
@@ -130,7 +132,7 @@ import VMA
     }
   }
 
-  @Test func cutsAreSeen() throws {
+  @Test func truncationIsDetected() throws {
     let bytes = try Self.sample.serialized(digest: MD5.self)
     for count in [0, 1, 4, 511, 12287, 12288, 12799] {
       #expect(throws: FormatError.self) { try parse(Array(bytes[..<count])) }
@@ -138,7 +140,7 @@ import VMA
   }
 
   /// The size of `vmstate` is an estimate, which need not be round.
-  @Test func anySizeOfVMStateSurvives() throws {
+  @Test func anySizeOfVMStateIsKept() throws {
     var header = Self.sample
     for size in [1, 100, 513, VMAFormat.maximumDeviceSize] {
       header.devices[1].size = size
@@ -168,7 +170,7 @@ import VMA
 }
 
 @Suite struct UUIDTests {
-  @Test func textGoesBothWays() throws {
+  @Test func textIsParsedAndPrinted() throws {
     let text = "9beaf9f9-8a21-48bb-abb2-00124227089f"
     let uuid = try #require(ArchiveHeader.UUID(text))
     #expect(uuid.value == 0x9bea_f9f9_8a21_48bb_abb2_0012_4227_089f)
@@ -180,7 +182,7 @@ import VMA
     "", "9beaf9f98a2148bbabb200124227089f", "9beaf9f9-8a21-48bb-abb2-00124227089",
     "9beaf9f9-8a21-48bb-abb2-00124227089g", "9beaf9f9-8a21-48bb-abb2-00124227089f-",
   ])
-  func otherTextIsNone(text: String) {
+  func otherTextIsNotAUUID(text: String) {
     #expect(ArchiveHeader.UUID(text) == nil)
   }
 }

@@ -41,7 +41,7 @@ import VMA
   }
 
   @Test(arguments: 0..<40 as Range<UInt64>)
-  func anySplitGivesTheSame(seed: UInt64) throws {
+  func anySplitGivesTheSameResult(seed: UInt64) throws {
     let archive = try SampleArchive(seed: seed)
     var random = SeededGenerator(seed: seed)
     let sizes = [1...7, 1...600, 1...70000, 512...512, 4096...4096, .max - 1 ... .max]
@@ -110,7 +110,7 @@ import VMA
     try parser.finish()
   }
 
-  @Test func everyCutIsSeen() throws {
+  @Test func everyTruncationIsDetected() throws {
     let archive = try SampleArchive(seed: 3, deviceCount: 2...2)
     let places =
       [0, 1, 3, 4, 60, 12287, 12288, archive.extentStarts[0] - 1]
@@ -128,7 +128,7 @@ import VMA
     }
   }
 
-  @Test func whatIsNotAnArchiveIsRefusedAtOnce() throws {
+  @Test func otherFilesAreRefusedAtOnce() throws {
     for bytes in [[0], Array("VMB".utf8), Array("VMA\0\0\0\0\u{2}".utf8) + hex("00").dropLast()] {
       var parser = ArchiveParser(digest: MD5.self)
       let all = bytes + [UInt8](repeating: 0, count: bytes.count > 4 ? 52 : 0)
@@ -145,7 +145,7 @@ import VMA
     }
   }
 
-  @Test func onlyWhatIsRequiredMustBeComplete() throws {
+  @Test func onlyRequiredDevicesMustBeComplete() throws {
     let archive = try SampleArchive(seed: 5, deviceCount: 2...2)
     var builder = try ArchiveBuilder(archive.header, digest: MD5.self)
     let (first, second) = (archive.header.devices[0], archive.header.devices[1])
@@ -173,7 +173,7 @@ import VMA
     #expect(error?.byte == UInt64(archive.extentStarts[0]))
   }
 
-  @Test func clustersThatComeTwiceAreRefused() throws {
+  @Test func duplicateClustersAreRefused() throws {
     let archive = try SampleArchive(seed: 7, deviceCount: 1...1)
     let extent = archive.bytes[archive.extentStarts[0]...]
     var reading = Reading()

@@ -51,7 +51,7 @@ import VMA
     #expect(census.isComplete(disk) == (present.count == Int(clusters)))
   }
 
-  @Test func slotsThatCannotBeAreRefused() throws {
+  @Test func invalidSlotsAreRefused() throws {
     let disk = ArchiveHeader.Device(id: 2, name: [65], size: 65536 + 4096 + 512)
     var census = try ClusterCensus([disk])
     func fault(_ slot: ExtentHeader.Slot) -> FormatError.Code? { Self.fault(&census, slot) }
@@ -65,7 +65,7 @@ import VMA
     #expect(census.isComplete(disk))
   }
 
-  @Test func vmstateComesInOrderAndMayBeLonger() throws {
+  @Test func vmstateIsInOrderAndMayBeLonger() throws {
     let state = ArchiveHeader.Device(id: 9, name: VMAFormat.vmstateName, size: 65536 + 1)
     var census = try ClusterCensus([state])
     func fault(_ cluster: UInt32) -> FormatError.Code? {
@@ -81,7 +81,7 @@ import VMA
     #expect(fault(2) == .clusterOrder)
   }
 
-  @Test func whatIsMissingIsNamed() throws {
+  @Test func missingClustersAreNamed() throws {
     let (first, second) = (Self.disk(1, clusters: 3), Self.disk(2, clusters: 2))
     var census = try ClusterCensus([first, second])
     for cluster in [0, 2] as [UInt32] {
@@ -98,7 +98,7 @@ import VMA
   }
 
   /// 254 disks of 256 TiB are claimed in a few bytes and must cost no more.
-  @Test func claimsCostNothing() throws {
+  @Test func claimsCostNoMemory() throws {
     let disks = VMAFormat.deviceIDs.map { Self.disk($0, clusters: 1 << 32) }
     var census = try ClusterCensus(disks)
     for disk in disks {

@@ -17,14 +17,14 @@ import VMA
   }
 
   @Test(arguments: 0..<100 as Range<UInt64>)
-  func whatIsWrittenIsRead(seed: UInt64) throws {
+  func writtenHeadersAreReadBack(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
     let header = try Self.anyHeader(&random)
     let bytes = serialize(header, uuid: Self.uuid)
     #expect(try parseExtent(bytes, uuid: Self.uuid) == header)
   }
 
-  @Test func unusedSlotsMayStandAnywhere() throws {
+  @Test func unusedSlotsMayBeAnywhere() throws {
     let slot = ExtentHeader.Slot(device: 3, cluster: 7, mask: 0x8001)
     var bytes = serialize(try ExtentHeader(slots: [slot]), uuid: Self.uuid)
     // To the last slot, with something in the slots before that are not used.
@@ -35,7 +35,7 @@ import VMA
     #expect(header.blockCount == 2)
   }
 
-  @Test func liesAreSeen() throws {
+  @Test func invalidHeadersAreDetected() throws {
     let header = try ExtentHeader(slots: [ExtentHeader.Slot(device: 1, cluster: 0, mask: 0xffff)])
     let good = serialize(header, uuid: Self.uuid)
     func fault(_ offset: Int, _ bytes: String, sealed: Bool = true) -> FormatError.Code? {

@@ -37,7 +37,7 @@ import VMA
   }
 
   @Test(arguments: [1, 512, 65536, 65536 * 60, 540672])
-  func whatIsWrittenIsRead(size: Int) throws {
+  func writtenHeadersAreReadBack(size: Int) throws {
     let size = size.roundedUp(toMultipleOf: 512)
     var disk = [UInt8](repeating: 0, count: size)
     for place in stride(from: 0, to: size, by: 5000) { disk[place] = UInt8(place % 251) }
