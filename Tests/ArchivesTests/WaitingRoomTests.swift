@@ -9,8 +9,8 @@ import VMA
 @testable import Archives
 
 @Suite struct WaitingRoomTests {
-  /// Data comes back as it was put in, whatever goes in and out between, and what was freed is
-  /// used again: the file never grows beyond what waited at the most, some waste aside.
+  /// Data is read back unchanged, whatever is stored and loaded in between, and freed space is
+  /// reused: the file never grows much beyond the maximum of the waiting data.
   @Test(arguments: [true, false], [1, 2, 3])
   func dataIsReadBack(canPunch: Bool, seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
@@ -44,7 +44,7 @@ import VMA
 }
 
 @Suite struct FreeSpaceTests {
-  /// Space is handed out once, joined with its neighbours, and never grows beyond what there was.
+  /// Space is allocated once, joined with adjacent parts, and never exceeds the original space.
   @Test(arguments: [1, 2, 3])
   func spaceIsUsedOnce(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
@@ -54,7 +54,7 @@ import VMA
     var used: [Range<UInt64>] = [0..<count]
     for _ in 0..<1000 {
       if Bool.random(using: &random), let index = used.indices.randomElement(using: &random) {
-        // A part of what is in use.
+        // A part of the used space.
         let range = used.remove(at: index)
         let middle = UInt64.random(in: range.lowerBound...range.upperBound, using: &random)
         let part =
@@ -83,7 +83,7 @@ import VMA
 }
 
 @Suite struct StreamReorderTests {
-  /// Extents in memory, as a reader would give them.
+  /// Extents in memory, as from a reader.
   private final class Extents: ExtentSource {
     let header: ArchiveHeader
     private(set) var census: ClusterCensus
@@ -122,8 +122,8 @@ import VMA
     }
   }
 
-  /// Two disks and the state of a machine, their clusters in any order (those of the state in
-  /// theirs), any number to an extent: each disk comes out as it went in.
+  /// Two disks and a VM state, their clusters in any order (those of the state ascending), any
+  /// number to an extent: each disk is restored unchanged.
   @Test(arguments: 0..<60 as Range<UInt64>)
   func disksAreInOrder(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)

@@ -18,7 +18,7 @@ private struct Tool: CustomTestStringConvertible, Sendable {
   var options: String
   /// The long name of each short option.
   var names: [Character: String]
-  /// Words that every call needs.
+  /// Words that every call requires.
   var required: [String] = []
 
   var testDescription: String { command.configuration.commandName ?? "" }
@@ -46,13 +46,13 @@ private struct Tool: CustomTestStringConvertible, Sendable {
       required: ["--qmp", "socket"]),
   ]
 
-  /// What the C library makes of the words: every option by its long name, then the operands. Nil
-  /// if it finds an unknown option, or no value.
+  /// The C library's result for the words: every option by its long name, then the operands. Nil if
+  /// it finds an unknown option, or no value.
   func separated(_ words: [String]) -> [String]? {
     let copies = (["tool"] + words).map { strdup($0) }
     defer { for word in copies { free(word) } }
     let count = Int32(copies.count)
-    // The library sorts the operands to the end of it.
+    // The library moves the operands to its end.
     let argv = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>.allocate(
       capacity: copies.count + 1)
     defer { argv.deallocate() }
@@ -77,7 +77,7 @@ private struct Tool: CustomTestStringConvertible, Sendable {
   }
 }
 
-/// What a command line comes to.
+/// The meaning of a command line.
 private enum Meaning: Equatable {
   case command(String)
   case message(status: Int32, String)
@@ -91,7 +91,7 @@ extension Filter {
       return .command("\(try parseAsRoot(words))")
     } catch {
       let status = exitCode(for: error).rawValue
-      // Of failures the words are not compared, as they name the option in either form.
+      // The text of failures is not compared, because it names the option in either form.
       return .message(status: status, status == 0 ? fullMessage(for: error) : "")
     }
   }
@@ -113,7 +113,7 @@ struct OptionWordTests {
         case 0: words.append(values.randomElement(using: &random)!)
         case 1: words.append(String(values.randomElement(using: &random)!.drop { $0 == "-" }))
         default:
-          // Help and unknown letters are rare, so that most command lines are accepted.
+          // Help and unknown letters are rare, so most command lines are accepted.
           let word = (0..<Int.random(in: 1...4, using: &random)).map { _ -> Character in
             let letter = letters.randomElement(using: &random)!
             let isRare = letter == "h" && Int.random(in: 0..<4, using: &random) > 0
@@ -124,7 +124,7 @@ struct OptionWordTests {
         }
       }
       let found = tool.command.meaning(of: tool.required + words, options)
-      // A long option is none of getopt's.
+      // getopt does not support long options.
       if words.contains(where: { $0.hasPrefix("--") && $0 != "--" }) { continue }
       guard let separated = tool.separated(words) else {
         #expect(found == .message(status: 64, ""), "\(words)")
@@ -140,7 +140,7 @@ struct OptionWordTests {
       #expect(found == tool.command.meaning(of: expected), "\(words)")
       counts[found == .message(status: 64, "") ? 1 : 2] += 1
     }
-    // Each kind was seen often enough to prove something.
+    // Each kind occurred often enough to prove something.
     #expect(counts.allSatisfy { $0 > 8 }, "\(counts)")
   }
 

@@ -44,8 +44,8 @@ struct LzopTests {
     }
   }
 
-  /// With checksums a mutation is found, or makes no difference. Without them (`-F`) the same wrong
-  /// data may come out as from `lzop` itself, and no other.
+  /// With checksums, a mutation is detected or has no effect. Without them (`-F`), the result may
+  /// be the same wrong data as from `lzop` itself, but no other.
   @Test("B2: no mutation traps, or gives other data than lzop", arguments: 0..<4)
   func mutations(group: UInt64) throws {
     var random = SeededGenerator(seed: group + 1)

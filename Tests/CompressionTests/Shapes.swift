@@ -3,7 +3,7 @@
 import Foundation
 import TestSupport
 
-/// A program of this machine, fed and read through files; nil where it fails or is missing.
+/// Runs a program with input and output in files; nil if it fails or is missing.
 func run(_ command: String, _ bytes: [UInt8]) throws -> [UInt8]? {
   let directory = FileManager.default.temporaryDirectory
   let name = "vma-tools-\(UUID().uuidString)"
@@ -24,7 +24,7 @@ func run(_ command: String, _ bytes: [UInt8]) throws -> [UInt8]? {
   return Array(try Data(contentsOf: target))
 }
 
-/// Data of many kinds: what compressors do depends on it.
+/// Data of many kinds, because the result of compressors depends on it.
 enum Shape: CaseIterable {
   case empty, one, zeros, noise, text, longMatches, shortMatches, farMatches, mixed, table,
     blockSize

@@ -9,7 +9,7 @@ import Testing
   requires("qemu-system-x86_64", "systemd-analyze"))
 struct BackupTests {
   let dir: Scratch
-  /// The process ids of QEMU: a machine `db` and another one whose name has a blank.
+  /// The processes of QEMU: a machine `db` and another one whose name contains a space.
   private let machines: [Running]
 
   static let names = ["db", "web server"]
@@ -44,7 +44,7 @@ struct BackupTests {
     }
   }
 
-  /// Runs the example with the tools in the folder `tools`, some of which a test replaces.
+  /// Runs the example with the tools in the folder `tools`, some of which a test may replace.
   private func backUp(
     _ arguments: String = "backups 'run/*.qmp'", before: String = ""
   ) throws -> Outcome {
@@ -57,7 +57,7 @@ struct BackupTests {
     try dir.names(in: "backups").filter { $0.hasPrefix(name + "-") }
   }
 
-  /// Puts a script in place of a tool. In it, `$real` is the tool.
+  /// Replaces a tool by a script. In it, `$real` is the tool.
   private func replace(_ tool: Tool, by script: String) throws {
     try dir.sh("rm tools/\(tool.rawValue)").succeeds()
     try dir.write(
@@ -66,7 +66,7 @@ struct BackupTests {
   }
 
   @Test func `each machine gets a backup that restores, and the latest ones are kept`() throws {
-    // What is not of this script, or of a machine with a longer name, stays.
+    // Files that are not of this script, or of a machine with a longer name, are kept.
     let others = [
       "web server-copy.vma.zst", "web server-2-2020-01-01T000000Z.vma.zst", "notes",
       "db-2020-01-01T000000Z.vma.zst.idx",
@@ -127,7 +127,7 @@ struct BackupTests {
         echo old | tee backups/{db,web\\ server}-2020-01-01T000000Z.vma.zst >/dev/null
         "\(Programs.examples)/vma-backup" --keep 1 backups "run/*.qmp"; echo $?; ls backups'
       """)
-    // The smaller one fits, and takes the place of its old one.
+    // The smaller one fits, and replaces its old one.
     #expect(outcome.lines.first == "db: FAILED: vma-pack: exit status 74", "\(outcome)")
     #expect(outcome.lines.dropFirst(2).first == "74")
     #expect(outcome.lines.dropFirst(3).first == "db-2020-01-01T000000Z.vma.zst")
@@ -137,7 +137,7 @@ struct BackupTests {
 
   @Test func `machines that are shut off are skipped`() throws {
     try dir.write("old", to: "backups/off-2020-01-01T000000Z.vma.zst")
-    // QEMU was killed: its socket is left. And one that has ended by itself: it is not.
+    // One QEMU was killed, so its socket remains. Another one has exited normally, so it does not.
     try dir.sh(
       "/usr/bin/python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"run/off.qmp\")'"
     ).succeeds()
@@ -184,7 +184,7 @@ struct BackupTests {
   @Test(
     "a signal cancels the backup, and QEMU is left as it was", arguments: [SIGTERM, SIGINT, SIGHUP])
   func signal(number: Int32) throws {
-    // Nobody reads, so that the backup is in progress until it is cancelled.
+    // The stream is not read, so the backup is in progress until it is canceled.
     try replace(.pack, by: "read -r -N 100 <&0; touch started; exec sleep 100")
     let outcome = try dir.sh(
       """
@@ -203,7 +203,7 @@ struct BackupTests {
   }
 
   @Test func `systemd accepts the units and runs the script`() throws {
-    // The path of the installed script is the only thing that is not here.
+    // Only the path of the installed script does not exist here.
     try dir.sh(
       """
       mkdir units && cp '\(Programs.examples)'/vma-backup.{service,timer} units

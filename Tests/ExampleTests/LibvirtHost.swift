@@ -22,10 +22,10 @@ enum Programs {
   static let live = TestCache.root + "/Tests/TapTests/Programs"
 }
 
-/// A host of its own with libvirt, and a domain of two disks whose guest writes all the time. Disk
-/// vda is served by a thread of its own, vdb is a qcow2 image.
+/// A host of its own with libvirt, and a domain with two disks whose guest writes all the time. A
+/// separate thread serves disk vda; vdb is a qcow2 image.
 final class Host: @unchecked Sendable {
-  /// Of the suite that runs.
+  /// For the running suite.
   @TaskLocal static var current: Host?
 
   let dir: Scratch
@@ -150,13 +150,13 @@ final class Host: @unchecked Sendable {
 
   // MARK: The guest
 
-  /// What the guest has said.
+  /// The output of the guest.
   var console: [String] {
     let data = FileManager.default.contents(atPath: dir("vm/console")) ?? Data()
     return String(decoding: data, as: UTF8.self).split(whereSeparator: \.isNewline).map(String.init)
   }
 
-  /// How many records the guest says are on its disks.
+  /// The number of records that the guest has reported as written.
   var recordCount: Int {
     let last = console.last { $0.hasPrefix("guest: ") }
     return last?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
@@ -183,7 +183,7 @@ final class Host: @unchecked Sendable {
       """
     ).succeeds()
     try waitForRecords(10)
-    // The guest's agent opens its port a moment later.
+    // The guest's agent opens its port slightly later.
     try sh(
       """
       for _ in {1..300}; do
@@ -200,7 +200,7 @@ final class Host: @unchecked Sendable {
     do { _ = try sh("virsh -q suspend \"$domain\"") } catch { Issue.record(error) }
   }
 
-  /// The domain runs and writes, with neither a job nor anything that a backup needs.
+  /// The domain runs and writes, without a job and without leftovers of a backup.
   func expectUnharmed(sourceLocation: SourceLocation = #_sourceLocation) throws {
     let state = try sh(
       """

@@ -18,7 +18,7 @@ final class LibvirtTests {
 
   deinit { host.pause() }
 
-  /// Where the guest was frozen, and how often it was thawed.
+  /// The records at which the guest was frozen, and how often it was thawed.
   private func freezes() -> (records: [Int], thaws: Int) {
     let lines = host.console.filter { $0.hasPrefix("agent: ") }
     return (

@@ -8,7 +8,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// A folder in which somebody else renames and replaces things.
+/// A folder in which another process renames and replaces things.
 @Suite("A private directory")
 struct PrivateDirectoryTests {
   private let root: String
@@ -40,7 +40,7 @@ struct PrivateDirectoryTests {
     symlink(root + "/victim", path)
     directory.remove()
     #expect(FileManager.default.fileExists(atPath: root + "/victim/nbd"))
-    // The file is removed from where the directory is now.
+    // The file is removed from the directory's present place.
     #expect(try FileManager.default.contentsOfDirectory(atPath: root + "/moved") == [])
   }
 
@@ -73,7 +73,7 @@ struct PrivateDirectoryTests {
     }
     var count = 0
     while DispatchTime.now() < end {
-      // It may be refused where it was replaced before it was opened.
+      // It may be refused if it was replaced before it was opened.
       guard
         let directory = try? PrivateDirectory(
           in: FilePath(root), prefix: "vma-tap-", files: ["nbd"])

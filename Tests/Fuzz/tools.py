@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the tools on archives and event streams that were damaged by one who knows the format.
+"""Runs the tools on archives and event streams with damage that follows the formats.
 
     tools.py DIRECTORY SECONDS [SEED]
 
-DIRECTORY holds the built tools. Checksums are corrected after most changes, so that the code
-behind them is reached. A reader and a writer in this file, written from vma(5) and vma-events(5)
-alone, say what is right: a tool may end with 0 only if what it wrote is what they find.
+DIRECTORY contains the built tools. Most changes correct the checksums, so that the code after
+their checks is reached. A reader and a writer in this file, based only on vma(5) and vma-events(5),
+determine the expected result: a tool may only exit with 0 if its output matches.
 """
 
 import bz2, gzip, hashlib, io, lzma, os, random, resource, shutil, signal, struct, subprocess
@@ -84,7 +84,7 @@ def disk_content(rng, size):
 
 
 class Sample:
-    """A sound archive: its parts and what is in it."""
+    """An intact archive: its parts and its content."""
 
     def __init__(self, rng):
         self.uuid = rng.randbytes(16)
@@ -183,7 +183,7 @@ class Sample:
 
 
 class Archive:
-    """What vma(5) says an archive holds; `fault` is set where it breaks off."""
+    """The content of an archive according to vma(5), up to `fault`, if there is one."""
 
     def __init__(self, data):
         self.configs, self.devices, self.blocks = [], {}, {}
@@ -295,7 +295,7 @@ class Archive:
         return bytes(out[:size])
 
     def files(self):
-        """Names and contents as vma-unpack writes them; None if a name cannot be a file's."""
+        """Names and contents as vma-unpack writes them; None for an invalid file name."""
         files = {}
         for name, content in self.configs:
             files.setdefault(name, []).append(lambda content=content: content)
@@ -335,7 +335,7 @@ class Runner:
             os.mkdir(path)
 
     def run(self, tool, *arguments, input=None):
-        """The exit status, standard output and errors; the input comes through a pipe."""
+        """The exit status, standard output and errors; the input is a pipe."""
         path = os.path.join(self.tools, tool)
         started = time.monotonic()
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -384,7 +384,7 @@ class Runner:
 
 
 def compress(rng, data):
-    """The data in some format, and the program that undoes it."""
+    """The data in some format, and the program that decompresses it."""
     kind = rng.choice([None, None, "zstd", "gzip", "xz", "bzip2", "lz4", "lzop"])
     if kind is None:
         return None, data
@@ -418,8 +418,8 @@ def try_archive(runner, rng):
         reference = subprocess.run(
             [kind, "-dc"], input=packed, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         plain = reference.stdout
-        # Where the program complains, so must we; where it does not, there may be garbage that it
-        # ignores and we refuse.
+        # If the program fails, the tools must fail. If it succeeds, it may have ignored garbage that
+        # the tools refuse.
         is_proven = False
         reference_failed = reference.returncode != 0
     else:
@@ -599,7 +599,7 @@ def try_events(runner, rng):
     except Bad:
         archive = None
     is_whole = archive is not None and archive.is_whole
-    # A stream without a device is an archive of configurations.
+    # A stream without a device results in an archive of configurations.
     runner.expect(is_whole if status == 0 else not (is_whole and archive.devices),
                   "the archive and the status contradict each other")
     if status == 0:
@@ -607,7 +607,7 @@ def try_events(runner, rng):
 
 
 def check_stream(runner, stream, archive):
-    """The first record that covers a sector decides."""
+    """The first record of a sector has priority."""
     at = 0
     expected, known = {}, {}
     while at < len(stream):

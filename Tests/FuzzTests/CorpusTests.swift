@@ -19,7 +19,7 @@ struct CorpusTests {
       let input = try Data(contentsOf: directory.appendingPathComponent(file))
       #expect(throws: Never.self, "\(name)/\(file)") { try target.run(Array(input)) }
     }
-    // What is short and simple, and random.
+    // Short and simple inputs, and random ones.
     try target.run([])
     var random = SystemRandomNumberGenerator()
     for count in 0..<40 {

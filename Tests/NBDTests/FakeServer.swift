@@ -4,19 +4,19 @@ import Foundation
 import Synchronization
 import Testing
 
-/// An NBD server that does as it is told, and not as it ought to.
+/// An NBD server whose answers a test determines.
 final class FakeServer: Sendable {
   struct Behaviour: Sendable {
     var image: [UInt8]
-    /// What it says its size is.
+    /// The size that it reports.
     var size: UInt64
-    /// Lengths and flags to answer a question for a length at an offset with; nil is an error.
+    /// The lengths and flags in the answer to a query for an offset and a length; nil is an error.
     var extents: @Sendable (UInt64, UInt32) -> [UInt32]? = { _, length in [length, 0] }
-    /// The bytes after which it hangs up in the middle of a reply.
+    /// The number of bytes after which it disconnects in the middle of a reply.
     var hangsUpAfter = Int.max
-    /// Bytes that a reply to a read lacks.
+    /// The number of bytes missing in the reply to a read.
     var omitted = 0
-    /// Answers what was asked last first, in groups of so many.
+    /// Answers the requests in groups of this size, the last one first.
     var reverses = 1
 
     init(_ image: [UInt8]) {
@@ -31,7 +31,7 @@ final class FakeServer: Sendable {
   private let behaviour: Behaviour
   private let count = Mutex(Count())
   let uri = "nbd+unix:///?socket=fake"
-  /// The bytes that were asked for.
+  /// The number of bytes that were requested.
   var bytesRead: Int { count.withLock(\.bytes) }
 
   init(_ dir: Scratch, _ behaviour: Behaviour) throws {
@@ -57,7 +57,7 @@ final class FakeServer: Sendable {
     }.start()
   }
 
-  /// The thread holds the server, so this is what ends both.
+  /// The thread keeps the server alive, so this ends both.
   func stop() { shutdown(listener, Int32(SHUT_RDWR)) }
 
   private func serve(_ peer: Peer) {

@@ -18,7 +18,7 @@ struct HostileServerTests {
   private static let hole: UInt32 = 1
   private static let zero: UInt32 = 2
 
-  /// Ways to describe a disk that is all data, true or not, none of which may lose any of it.
+  /// Correct and wrong ways to describe a disk that contains only data, none of which may lose any.
   private static let answers: [(String, @Sendable (UInt64, UInt32) -> [UInt32]?)] = [
     ("an error", { _, _ in nil }),
     ("an extent of no length", { _, _ in [0, 0] }),
@@ -42,7 +42,7 @@ struct HostileServerTests {
     expectSame(try dir.packed("d=\(server.uri)"), expected, what)
   }
 
-  /// libnbd hangs up on it; an error of the server's is none of the disk's data.
+  /// libnbd disconnects; an error of the server does not affect the disk's data.
   @Test func `an invalid answer about holes`() throws {
     var behaviour = FakeServer.Behaviour(image)
     behaviour.extents = { _, _ in [] }

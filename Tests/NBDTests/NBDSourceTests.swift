@@ -119,7 +119,7 @@ struct NBDSourceTests {
     #expect(Date().timeIntervalSince(start) < 9)
   }
 
-  /// Announced writes have clusters read out of order; nothing is read ahead of its time.
+  /// Announced writes make clusters be read out of order; nothing is read ahead.
   @Test(requires("nbdkit"))
   func `a live disk, read where a guest is about to write`() throws {
     var events: [UInt8] = []
@@ -193,7 +193,8 @@ struct NBDSourceTests {
       ],
     ])
   func `a server that returns errors`(arguments: [String]) throws {
-    // Each run has its own: nbdkit 1.32 may abort when a client leaves before all answers came.
+    // Each run has its own server: nbdkit 1.32 may abort when a client disconnects before all
+    // answers have arrived.
     var servers: [Server] = []
     try dir.expectNoArchive(74, saying: ": at byte ") {
       let server = try Server.nbdkit(dir, arguments: arguments, name: "s\(servers.count)")

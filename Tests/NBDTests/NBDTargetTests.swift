@@ -9,7 +9,7 @@ struct NBDTargetTests {
   let dir: Scratch
   let image = Image.mixed(5_000_192, seed: 720)
   let other = Image.mixed(1_048_576, seed: 721)
-  /// Larger than the disk, and full of what must go, or stay.
+  /// Larger than the disk, and full of data that must be replaced, or kept.
   let old = [UInt8](repeating: 0xff, count: 6_000_640)
 
   init() throws {
@@ -127,7 +127,7 @@ struct NBDTargetTests {
   }
 
   @Test func `two drives, one export`() throws {
-    // Nobody is asked: a server of one client would keep us waiting.
+    // No connection is made: a server with one client would let it wait.
     let uri = "nbd+unix:///?socket=nobody"
     try dir.run(.unpack, "-m", "scsi0=\(uri)", "-m", "scsi1=\(uri)", "a.vma")
       .fails(64, .unpack, saying: uri)
@@ -139,7 +139,7 @@ struct NBDTargetTests {
     requires("nbdkit"),
     arguments: [
       ["--filter=error", "memory", "64M", "error-pwrite=ENOSPC", "error-pwrite-rate=100%"],
-      // Where a server says that there are zeros already, it is not asked to make any.
+      // If a server reports existing zeros, it gets no request to write them.
       [
         "--filter=error", "--filter=noextents", "memory", "64M", "error-zero=EIO",
         "error-zero-rate=100%",
@@ -194,7 +194,7 @@ struct NBDTargetTests {
       .unpack, "-C", "out", "-m", "scsi0=\(server.uri)", input: .pipe(Array(bytes.dropLast(4096)))
     ).fails(65, .unpack, saying: server.uri, "partly written")
     server.stop()
-    // What was lost is left as it was.
+    // Lost areas are not changed.
     let salvaging = try Server.nbdkit(dir, "file", "t.img", name: "s2")
     try dir.run(
       .unpack, "--salvage", "-C", "out", "-m", "scsi0=\(salvaging.uri)", "a.vma"

@@ -10,7 +10,7 @@ struct QEMUTests {
 
   init() throws { dir = try Scratch() }
 
-  /// A qcow2 image with a backing file; each holds a part of the disk, and some of the zeros.
+  /// A qcow2 image with a backing file; each contains a part of the disk, and some of the zeros.
   private func makeChain() throws {
     try dir.write(image, to: "base.img")
     try dir.sh(
@@ -36,7 +36,7 @@ struct QEMUTests {
   @Test(requires("qemu-nbd", "qemu-img", "qemu-io"), arguments: [false, true])
   func `into qcow2, in one pipe`(withBackingFile: Bool) throws {
     try makeChain()
-    // Under it lies an image that must not shine through.
+    // Its backing image must not be visible in the result.
     try dir.sh(
       withBackingFile
         ? "qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 t.qcow2 32M"
@@ -95,7 +95,7 @@ struct QEMUTests {
       #"{"execute":"transaction","arguments":{"actions":[\#(job("a")),\#(job("b"))]}}"#,
       export("a"), export("b"))
 
-    // The archive's reader is slow, so that there is time to write.
+    // The archive's reader is slow, so there is time to write.
     try dir.sh(
       """
       write() {
@@ -113,7 +113,8 @@ struct QEMUTests {
     expectSame(try dir.read("got.vma"), try dir.packed("a=a.then", "b=b.then"))
   }
 
-  /// QEMU 7.2 dies when the client of an export in an iothread leaves; nbdkit stays in between.
+  /// QEMU 7.2 dies when the client of an export in an iothread disconnects, so nbdkit stays in
+  /// between.
   @Test(requires("qemu-storage-daemon", "nbdkit"))
   func `an export in an iothread, through nbdkit, which keeps its connection`() throws {
     try dir.write(image, to: "a.img")

@@ -5,13 +5,13 @@ import Glibc
 import TestSupport
 import Testing
 
-/// A program that serves NBD from a scratch directory, until it is let go.
+/// A program that serves NBD from a scratch directory, until it is released.
 final class Server {
-  /// Under which the tools, which run in that directory, find the first export.
+  /// The first export, for tools that run in that directory.
   let uri: String
   let running: Running
 
-  /// Starts a program and waits until it listens, which it tells by its pid file.
+  /// Starts a program and waits until it listens, which its pid file shows.
   private init(
     _ dir: Scratch, _ program: String, _ arguments: [String], pidFile: String, uri: String,
     input: Input = .nothing, sourceLocation: SourceLocation
@@ -33,7 +33,7 @@ final class Server {
     }
   }
 
-  /// - Parameter name: of the socket, another one for each server of a test.
+  /// - Parameter name: of the socket, different for each server of a test.
   static func nbdkit(
     _ dir: Scratch, _ arguments: String..., name: String = "s",
     sourceLocation: SourceLocation = #_sourceLocation
@@ -60,7 +60,7 @@ final class Server {
       pidFile: "tcp.pid", uri: "nbd://127.0.0.1:\(port)", sourceLocation: sourceLocation)
   }
 
-  /// Takes one client, and ends when that leaves.
+  /// Accepts one client, and exits when that disconnects.
   static func qemuNBD(
     _ dir: Scratch, _ arguments: String..., name: String = "s",
     sourceLocation: SourceLocation = #_sourceLocation
@@ -83,7 +83,7 @@ final class Server {
       sourceLocation: sourceLocation)
   }
 
-  /// Has QMP commands carried out; each must succeed.
+  /// Executes QMP commands; each must succeed.
   func qmp(_ commands: String..., sourceLocation: SourceLocation = #_sourceLocation) {
     for command in commands {
       let before = replies
@@ -102,14 +102,14 @@ final class Server {
       .count { $0.hasPrefix("{\"return\"") || $0.hasPrefix("{\"error\"") }
   }
 
-  /// Asks it to end, and waits until it has.
+  /// Terminates it, and waits until it has exited.
   @discardableResult
   func stop() -> Outcome {
     running.signal(SIGTERM)
     return running.finish(within: 20)
   }
 
-  /// Waits for one that ends by itself.
+  /// Waits until it exits.
   @discardableResult
   func end() -> Outcome { running.finish(within: 20) }
 
@@ -117,7 +117,7 @@ final class Server {
 }
 
 extension Running {
-  /// Looked at without waiting for it, which `finish` will do.
+  /// Checked without waiting for it, which `finish` will do.
   var hasEnded: Bool {
     var info = siginfo_t()
     waitid(P_PID, id_t(id), &info, WEXITED | WNOHANG | WNOWAIT)
@@ -125,7 +125,7 @@ extension Running {
   }
 }
 
-/// A port that nobody listens on just now.
+/// A port that is not in use now.
 func freePort() throws -> UInt16 {
   let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
   defer { close(listener) }
@@ -142,11 +142,11 @@ func freePort() throws -> UInt16 {
   return UInt16(bigEndian: address.sin_port)
 }
 
-/// Options that make the bytes of an archive depend on its disks alone.
+/// Options that make the bytes of an archive depend only on its disks.
 let fixed = ["--uuid", "0f684264-bd53-4ae5-989c-eeee86ce2eb9", "--ctime", "1795414055"]
 
 extension Scratch {
-  /// Packs and gives the archive's bytes.
+  /// Packs and returns the archive's bytes.
   func packed(
     _ sources: String..., sourceLocation: SourceLocation = #_sourceLocation
   ) throws -> [UInt8] {
@@ -154,7 +154,7 @@ extension Scratch {
       .succeeds(sourceLocation: sourceLocation).output
   }
 
-  /// Runs of vma-pack that must fail, to standard output and with `-o`: no archive comes of it.
+  /// Runs vma-pack to standard output and with `-o`; both must fail and create no archive.
   ///
   /// - Parameter sources: of one run; called for each.
   func expectNoArchive(

@@ -10,7 +10,7 @@ struct ThinExportTests {
 
   init() throws { dir = try Scratch() }
 
-  /// A disk with a block of data in every second stretch of 128 KiB: no zeros of 1 MiB in a row.
+  /// A disk with a block of data in every second range of 128 KiB, so no 1 MiB of it is zeros.
   private func packScattered() throws -> [UInt8] {
     var image = Image.zeros(32 << 20)
     for start in stride(from: 0, to: image.count, by: 256 << 10) {

@@ -11,15 +11,15 @@ import VMA
 
 @testable import PackTool
 
-/// A guest, its disks, a producer and the pipes between it and the engine, all in one thread: the
-/// engine runs, and wherever it looks at the stream, reads a disk (before, in the middle, after) or
-/// answers, the world may go on by some steps that a seed chooses.
+/// A guest, its disks, a producer and the pipes between it and the engine, all in one thread. When
+/// the engine checks the stream, reads a disk (before, in the middle, after) or answers, the
+/// simulation may advance by some steps that depend on a seed.
 private final class World: EventBytes {
   final class Disk: CopySource {
     let id: UInt8
     /// The byte that each sector is filled with.
     var content: [UInt8]
-    /// As it was at `begin`: what the archive must hold.
+    /// The content at `begin`, which the archive must have.
     var atBegin: [UInt8] = []
     let isAnnounced: Bool
     let isCopied: Bool
@@ -36,7 +36,7 @@ private final class World: EventBytes {
 
     func data(from offset: UInt64) -> Range<UInt64>? {
       world?.goOn()
-      // What SEEK_DATA would tell: whole pages of zeros are holes.
+      // As SEEK_DATA reports it: entire pages of zeros are holes.
       let start = Int(offset) / 512
       guard let sector = content[start...].firstIndex(where: { $0 != 0 }) else { return nil }
       let first = max(sector / 8 * 8, start)
@@ -73,13 +73,13 @@ private final class World: EventBytes {
   var random: SeededGenerator
   let disks: [Disk]
   private var pipe: [UInt8] = []
-  /// How many bytes of the pipe were read.
+  /// The number of bytes read from the pipe.
   private var readCount = 0
-  /// How often the engine had to wait for room, and looked at the stream meanwhile.
+  /// How often the engine waited for space, and checked the stream meanwhile.
   private(set) var waitCount = 0
   private var sequence: UInt32 = 0
   private var held: [UInt32: Held] = [:]
-  /// Writes that were answered and are not done yet.
+  /// Writes that were answered, but have not happened yet.
   private var released: [Held] = []
   private var writesLeft: Int
   private var isOver = false
@@ -111,7 +111,7 @@ private final class World: EventBytes {
     sequence += 1
   }
 
-  // MARK: What the world does
+  // MARK: Steps of the simulation
 
   func goOn() {
     guard hasBegun else { return }
@@ -136,7 +136,7 @@ private final class World: EventBytes {
     let range = first..<min(first + count, disk.content.count)
     let write = Held(disk: disk, range: range, fill: .random(in: 0...255, using: &random))
     if disk.isAnnounced, disk.isCopied, !disk.isComplete {
-      // Old data can be told only where no other write is between.
+      // Old data can only be sent if no other write is in between.
       let overlaps = (Array(held.values) + released).contains {
         $0.disk === disk && $0.range.overlaps(range)
       }
@@ -150,16 +150,16 @@ private final class World: EventBytes {
       }
       return
     }
-    // Told before it is written; of what was told before, anything may come.
+    // Sent before the write; if a part was sent before, the new content does not matter.
     if !disk.isAnnounced || !disk.isCopied { tell(disk, range) }
     released.append(write)
-    // Without answers the write follows at once, so that the next record tells its data.
+    // Without answers the write happens immediately, so that the next record contains its data.
     doWrite(released.count - 1)
   }
 
-  /// What is in some sectors now.
+  /// Sends the present content of some sectors.
   private func tell(_ disk: Disk, _ range: Range<Int>) {
-    // Plain loops: generic ones are slow where nothing is optimized.
+    // Simple loops: generic ones are slow in debug builds.
     var isZero = true
     for sector in range where disk.content[sector] != 0 { isZero = false }
     let (offset, length) = (UInt64(range.lowerBound * 512), UInt64(range.count * 512))
@@ -190,8 +190,7 @@ private final class World: EventBytes {
     }
   }
 
-  /// All of a disk that is told by the stream alone, in pieces of any order; the first word of what
-  /// was told before still wins.
+  /// Sends an entire disk in pieces of any order; the first record of a sector still wins.
   private func tellAll(_ disk: Disk) {
     var pieces: [Range<Int>] = []
     var start = 0
@@ -241,13 +240,13 @@ private final class World: EventBytes {
   func isAtEnd() -> Bool { isPipeEmpty }
 }
 
-/// Reads the extents, as the thread does that writes the archive.
+/// Reads the extents, like the thread that writes the archive.
 private final class Collector: @unchecked Sendable {
   private let queue: ExtentQueue
   private let devices: [ArchiveHeader.Device]
   private var census: ClusterCensus
   private(set) var images: [UInt8: [UInt8]]
-  /// Sectors that are not of one write.
+  /// Sectors that mix several writes.
   private(set) var tornCount = 0
 
   init(_ queue: ExtentQueue, _ devices: [ArchiveHeader.Device]) throws {
@@ -276,7 +275,7 @@ private final class Collector: @unchecked Sendable {
   private func read(_ extent: PackedExtent) throws {
     let header = extent.header
     try census.record(header)
-    // Where each stored block lies in the buffer.
+    // The position of each stored block in the buffer.
     let blocks = extent.ranges.flatMap {
       Array(stride(from: $0.lowerBound, to: $0.upperBound, by: 512))
     }
@@ -296,19 +295,19 @@ private final class Collector: @unchecked Sendable {
 }
 
 @Suite struct CopyBeforeWriteTests {
-  /// What the engine has to work with.
+  /// The resources of the engine.
   private struct Limits {
-    /// Extents in memory. More than the archive has: the engine runs on the thread of the test and
-    /// nobody writes meanwhile, so that a seed always does the same.
+    /// Extents in memory. More than the archive has: the engine runs on the thread of the test,
+    /// without a writer meanwhile, so that a seed always has the same result.
     var extentCount = 8
     var partialCount = 128
     var directory = "/tmp"
   }
 
-  /// What the archive says of each disk.
+  /// The content of each disk in the archive.
   ///
   /// - Parameter pause: is called on the writing thread before each extent; without it, all are
-  ///   written in the end.
+  ///   written at the end.
   private func pack(
     _ world: World, answers: Bool, _ limits: Limits = Limits(),
     pause: (@Sendable () -> Void)? = nil
@@ -329,7 +328,7 @@ private final class Collector: @unchecked Sendable {
     if let pause {
       _ = try System.Thread { ending.finish(Result { try collector.run(pause: pause) }) }
     }
-    // On this thread: the world is not made for more than one.
+    // On this thread: the simulation supports only one.
     let result = Result { try engine.run() }
     try queue.fill { try result.get() }
     if pause == nil { try collector.run {} } else { _ = try ending.receive() }
@@ -348,7 +347,8 @@ private final class Collector: @unchecked Sendable {
     return World.Disk(id: id, content: content, isAnnounced: announced, isCopied: copied)
   }
 
-  /// The heart: guests write, the engine copies, and the archive shows the instant.
+  /// The central property: while guests write and the engine copies, the archive is a point in
+  /// time.
   @Test(arguments: 0..<2000 as Range<UInt64>)
   func theArchiveShowsTheInstant(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
@@ -369,7 +369,7 @@ private final class Collector: @unchecked Sendable {
     #expect(completions.count == (answers ? 2 : 0))
   }
 
-  /// A store that is slow, and more that waits than memory is for.
+  /// The storage is slow, and more data waits than fits in memory.
   private func packSlowly(
     seed: UInt64, directory: String = "/tmp"
   ) throws -> (world: World, images: [UInt8: [UInt8]]) {
@@ -397,11 +397,11 @@ private final class Collector: @unchecked Sendable {
     for disk in world.disks {
       #expect(images[disk.id] == disk.atBegin, "disk \(disk.id), seed \(seed)")
     }
-    // With answers the disk is copied beside the records, and not while there is no room.
+    // With answers, the disk is copied between records, but not while there is no space.
     if seed % 2 == 0 { #expect(world.waitCount > 0) }
   }
 
-  /// The seeds of the test before do spill.
+  /// The seeds of the previous test do spill.
   @Test("D: a spill file that cannot be written fails the run", arguments: 0..<4 as Range<UInt64>)
   func noSpill(seed: UInt64) {
     #expect(throws: Failure.self) { try packSlowly(seed: seed, directory: "/nonexistent") }

@@ -8,7 +8,7 @@ import VMA
 
 @testable import PackTool
 
-/// A disk of data that notes what is asked of it.
+/// A disk of data that logs all calls.
 private final class LoggingSource: CopySource {
   var log: [String] = []
   let size: UInt64
@@ -26,7 +26,7 @@ private final class LoggingSource: CopySource {
   }
 }
 
-/// A stream that is there from the start.
+/// A stream that is available from the start.
 private final class RecordedEvents: EventBytes {
   private var bytes: [UInt8]
 
@@ -35,7 +35,7 @@ private final class RecordedEvents: EventBytes {
   func isReady(within milliseconds: Int32) -> Bool { true }
 
   func read(into buffer: Buffer, _ range: Range<Int>) -> Int {
-    // A record at a time, so that the disk is copied between them.
+    // One record at a time, so that the disk is copied between them.
     let count = min(bytes.count, range.count, 32)
     buffer.copy(Array(bytes.prefix(count)), to: range.lowerBound)
     bytes.removeFirst(count)
@@ -83,7 +83,7 @@ private final class RecordedEvents: EventBytes {
     #expect(
       source.log.prefix(7) == [
         "read 30+2", "safe(sequence: 2)",
-        // The rest of a cluster of which a sector was told.
+        // The rest of a cluster of which a sector was sent.
         "read 35+0", "safe(sequence: 3)",
         "read 3+1", "safe(sequence: 4)",
         "data 0",

@@ -9,8 +9,8 @@ import VMA
 
 @Suite("Partial clusters are stored in free slots, wherever they are on the disk")
 struct PartialClusterTests {
-  /// Sectors come in any order, of clusters that lie close together or as far apart as clusters can:
-  /// each cluster comes out with what was told of it first.
+  /// Sectors arrive in any order, of clusters that are close together or as far apart as possible:
+  /// each cluster consists of the first record for each sector.
   @Test(arguments: 0..<8 as Range<UInt64>)
   func `sectors are returned, and the first record wins`(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
@@ -57,7 +57,7 @@ struct PartialClusterTests {
     }
   }
 
-  /// The file takes what waits and no more: slots are used again.
+  /// The file grows only with the waiting data: slots are reused.
   @Test func `the file grows only with the waiting data`() throws {
     let file = try ClusterFile(directory: "/tmp")
     let buffer = try Buffer(capacity: VMAFormat.clusterSize)

@@ -16,7 +16,7 @@ struct DocumentTests {
       })
   }
 
-  /// What stands behind a word, as far as it is a name.
+  /// The names that follow a word.
   private func names(after word: String, in text: String) -> [String] {
     text.components(separatedBy: word).dropFirst().map {
       String($0.prefix { $0.isLowercase || $0 == "-" })

@@ -10,8 +10,8 @@ struct InstallTests {
 
   init() throws {
     dir = try Scratch()
-    // A checkout of its own: what make finds there is what it goes by. Building is not under test:
-    // "swift" copies the program of this build, and notes that it was called.
+    // A checkout of its own, because make depends on its files. Building is not tested: "swift"
+    // copies the program of this build, and records that it was called.
     try dir.sh(
       """
       mkdir checkout tools && cd checkout
@@ -27,12 +27,12 @@ struct InstallTests {
     ).succeeds()
   }
 
-  /// Runs make in the checkout; its chatter is of no interest.
+  /// Runs make in the checkout, without its output.
   private func make(_ arguments: String, swift: String = "../tools/swift") throws -> Outcome {
     try dir.sh("make -s -C checkout SWIFT=\(swift) \(arguments) 2>&1 >/dev/null | cat >messages")
   }
 
-  /// Everything below a folder, one path a line.
+  /// Everything in a folder, one path a line.
   private func tree(_ folder: String) throws -> [String] {
     try dir.sh("cd \(folder) && find . -mindepth 1 | sort").lines
   }
@@ -56,7 +56,7 @@ struct InstallTests {
     }
     let symbols = try dir.sh("readelf -S root/usr/bin/vma-tools").text
     #expect(!symbols.contains(".symtab") && !symbols.contains(".comment"))
-    // Whatever the umask, all can read it.
+    // All users can read it, whatever the umask.
     try dir.sh("! find root -not -type l -not -perm -444 | grep .").succeeds()
   }
 
@@ -82,7 +82,7 @@ struct InstallTests {
 
   @Test("uninstall keeps other files and directories")
   func uninstall() throws {
-    // A directory that existed stays, though it is empty; one that others use by now stays, too.
+    // A directory that existed before is kept, even if it is empty; so is one that others use now.
     try dir.sh("mkdir -p root/usr/share/man/man5").succeeds()
     let before = try tree("root")
     try make("install DESTDIR=$PWD/root PREFIX=/usr").succeeds()

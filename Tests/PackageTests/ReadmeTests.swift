@@ -8,7 +8,7 @@ import Testing
   "The tasks of the README work as written",
   requires("zstd", "tar", "qemu-img", "qemu-nbd"))
 struct ReadmeTests {
-  /// A comment that says what is done, and the commands for it.
+  /// A comment that states the task, and its commands.
   struct Task: Sendable, CustomTestStringConvertible {
     var purpose: String
     var commands: String
@@ -79,7 +79,7 @@ struct ReadmeTests {
     #expect(outcome.ending == .exit(Int32(status)), "\(outcome.errors)")
     if task.purpose.contains("volume") { try dir.expect("volume", holds: image) }
     if task.purpose.contains("nothing else") { #expect(try dir.names(in: ".") == before) }
-    // What a task packs is complete.
+    // Archives packed by a task are complete.
     try dir.sh("for f in *.vma.zst; do [ $f = damaged.vma.zst ] || vma-unpack -t $f; done")
       .succeeds()
   }

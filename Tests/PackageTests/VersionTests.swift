@@ -98,7 +98,7 @@ struct VersionTests {
       "cd checkout && git commit -q -a -m second && git rev-parse --short=7 HEAD"
     ).succeeds().lines[0]
     #expect(try dir.sh(script).text == "2.3.5-dev+\(second)\n")
-    // An unpacked archive, below some other checkout.
+    // An unpacked archive inside another checkout.
     try dir.sh("rm -rf checkout/.git && git init -q .").succeeds()
     #expect(try dir.sh(script).succeeds().text == "2.3.5-dev\n")
   }

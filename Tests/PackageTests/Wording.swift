@@ -93,7 +93,7 @@ enum Wording {
     for exception in exceptions where exception.file == file {
       text = text.replacingOccurrences(of: exception.text, with: "")
     }
-    // A phrase may be broken over two lines.
+    // A phrase may contain a line break.
     text = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
     let whole = NSRange(text.startIndex..., in: text)
     return expression.matches(in: text, range: whole).compactMap { match in
@@ -107,7 +107,7 @@ enum Wording {
   /// The words of a manual page, without macros and escapes.
   static func words(ofPage text: String) -> String {
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
-      // `.Ar FILE` is the word FILE; a comment is no part of the page.
+      // `.Ar FILE` is the word FILE; a comment is not a part of the page.
       if line.hasPrefix(".\\\"") { return "" }
       guard line.hasPrefix(".") else { return String(line) }
       return line.split(separator: " ").dropFirst().joined(separator: " ")
@@ -176,7 +176,7 @@ private struct LiteralScanner {
         skipInterpolation()
         text += "X"
       } else if isNext(escape) {
-        // Line breaks are white space, and other escapes are no words.
+        // Line breaks are white space, and other escapes are not words.
         position += escape.count + 1
         text += " "
       } else {

@@ -6,7 +6,7 @@ import VMA
 
 @testable import TapTool
 
-/// A spill file in memory, which can be full, fail, stand still or lie.
+/// A spill file in memory, which can be full, fail, hang or return wrong data.
 final class MemoryStorage: SpillStorage {
   struct State {
     var slots: [Int: Buffer] = [:]
@@ -14,16 +14,16 @@ final class MemoryStorage: SpillStorage {
     var writeCount = 0
     var mostSlots = 0
     var isCleared = false
-    /// What is to happen to the next writes.
+    /// The result of the next writes.
     var failure: Failure?
-    /// Reads give back something else.
+    /// Reads return other data.
     var lies = false
   }
 
   let name = "spill file in memory"
   let limit: UInt64
   let state = Mutex(State())
-  /// Closed while writes are to stand still.
+  /// Closed while writes hang.
   let gate = Gate()
 
   init(slots: Int) { limit = UInt64(slots * VMAFormat.clusterSize) }
@@ -60,7 +60,7 @@ final class MemoryStorage: SpillStorage {
   }
 }
 
-/// What threads wait at while it is closed.
+/// Threads wait while it is closed.
 final class Gate: @unchecked Sendable {
   private let monitor = Monitor()
   private var isClosed = false

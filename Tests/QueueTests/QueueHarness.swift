@@ -9,11 +9,11 @@ import VMA
 
 @testable import TapTool
 
-/// A queue between connections that bring clusters, each on a thread of its own, and a reader that
-/// can stand still; it notes what comes out.
+/// A queue between connections that append clusters, each on a thread of its own, and a reader that
+/// can stop; it records the events that it reads.
 final class QueueHarness: Sendable {
   private struct Seen {
-    /// How often each cluster came, as data or as zeros.
+    /// How often each cluster arrived, as data or as zeros.
     var clusters: [Key: Int] = [:]
     var failure: Failure?
     var isAtEnd = false
@@ -27,7 +27,7 @@ final class QueueHarness: Sendable {
   let devices: [ArchiveHeader.Device]
   let mailbox = Mailbox()
   let queue: EventQueue
-  /// Closed while the reader stands still.
+  /// Closed while the reader is stopped.
   let gate = Gate()
   private let seen = Mutex(Seen())
   private let reader = Mutex<System.Thread?>(nil)
@@ -50,7 +50,7 @@ final class QueueHarness: Sendable {
   /// Starts to read.
   ///
   /// - Parameters:
-  ///   - count: clusters at a time, fewer than memory holds.
+  ///   - count: the maximum number of clusters at a time, fewer than fit in memory.
   ///   - pause: called before each batch.
   func read(atMost count: Int = 4, pause: @escaping @Sendable () -> Void = {}) throws {
     let thread = try System.Thread { [self] in
@@ -85,7 +85,7 @@ final class QueueHarness: Sendable {
       let expected = Self.fill(cluster.device, number)
       let bytes = cluster.buffer.withBytes(cluster.range) { [$0[0], $0[511], $0[$0.count - 1]] }
       #expect(bytes == [expected, expected, expected], "\(key) holds something else")
-      // As the writer does, which puts headers there.
+      // Like the writer, which puts headers there.
       cluster.buffer.fillWithZeros(0..<Cluster.headroom + cluster.length)
       seen.withLock { $0.clusters[key, default: 0] += 1 }
     }
@@ -93,7 +93,7 @@ final class QueueHarness: Sendable {
 
   /// Waits for the end of the reader.
   ///
-  /// - Returns: why it ended, where that was an error.
+  /// - Returns: the error that ended it, if any.
   func waitForReader() -> Failure? {
     reader.withLock { $0 }?.join()
     return seen.withLock { $0.failure }
@@ -101,7 +101,7 @@ final class QueueHarness: Sendable {
 
   var seenCount: Int { seen.withLock { $0.clusters.count } }
 
-  /// All clusters of all devices came, once each.
+  /// All clusters of all devices arrived exactly once.
   func expectAll(_ comment: Comment? = nil, sourceLocation: SourceLocation = #_sourceLocation) {
     let clusters = seen.withLock { $0.clusters }
     let total = devices.reduce(0) { $0 + Self.count($1) }
@@ -119,9 +119,9 @@ final class QueueHarness: Sendable {
     UInt8(1 + (Int(device) * 91 + cluster * 7) % 255)
   }
 
-  /// Brings one cluster as data.
+  /// Appends one cluster as data.
   ///
-  /// - Returns: whether it was taken.
+  /// - Returns: whether it was accepted.
   @discardableResult
   func bring(_ device: ArchiveHeader.Device, _ cluster: Int, _ hold: Hold) -> Bool {
     guard let buffer = queue.buffer(hold) else { return false }
@@ -146,12 +146,12 @@ final class QueueHarness: Sendable {
       isOfGuest: clusters.lowerBound % 2 == 0)
   }
 
-  /// Brings all clusters of all devices, each device on a thread of its own.
+  /// Appends all clusters of all devices, each device on a thread of its own.
   ///
   /// - Parameters:
-  ///   - zeroShare: of 100 clusters so many are zeros.
+  ///   - zeroShare: the percentage of clusters that are zeros.
   ///   - pause: called before each cluster.
-  /// - Returns: the longest time in seconds that one was not taken, and whether all were.
+  /// - Returns: the longest wait for one in seconds, and whether all were accepted.
   func bringAll(
     seed: UInt64, zeroShare: Int = 0, pause: @escaping @Sendable () -> Void = {}
   ) throws -> (longest: Double, all: Bool) {
@@ -171,7 +171,7 @@ final class QueueHarness: Sendable {
           }
           let took = Host.uptime - start
           outcome.withLock { $0.longest = max($0.longest, took) }
-          // Nothing was waiting behind it.
+          // No other request was waiting.
           if hold.isRunning { hold.nextRequest(isPending: false) }
         }
       }
@@ -180,7 +180,7 @@ final class QueueHarness: Sendable {
     return outcome.withLock { $0 }
   }
 
-  /// What was posted that ends the backup.
+  /// The posted failure that ends the backup.
   func postedFailure() -> Failure? {
     while let message = mailbox.next(milliseconds: 0) {
       if case .outputFailed(let failure) = message { return failure }

@@ -25,7 +25,7 @@ struct QueueTests {
     harness.gate.open()
     #expect(harness.waitForReader() == nil)
     harness.expectAll()
-    // Its space is given back as it is read.
+    // Its space is freed as it is read.
     #expect(storage.state.withLock { $0.slots.isEmpty && $0.mostSlots > 100 })
     #expect(harness.postedFailure() == nil)
   }
@@ -117,7 +117,7 @@ struct QueueTests {
     let again = hold.waits()
     for _ in 0..<127 { hold.nextRequest(isPending: true) }
     #expect(hold.waits() == again)
-    // So many have been served that this one cannot have been there.
+    // So many were served that this one cannot have been there.
     hold.nextRequest(isPending: true)
     #expect(hold.waits() > again)
   }
@@ -191,22 +191,22 @@ struct QueueTests {
     harness.expectAll()
   }
 
-  /// Readers, connections and disks that stop and go on, at random: memory is full, data is spilled,
-  /// the spill file is full, fails and hangs. What comes out is right, or the backup fails.
+  /// Readers, connections and disks stop and continue at random: memory is full, data is spilled,
+  /// the spill file is full, fails and hangs. The result is correct, or the backup fails.
   @Test("A5: interleavings of readers, connections and disks that stop, fail and continue")
   func interleavings() throws {
     var reached = Reached()
     for seed in 0..<200 as Range<UInt64> { try interleave(seed, &reached) }
-    // All that they are for was reached, and more than by accident.
+    // All intended situations occurred, not just once.
     #expect(
       reached.spills > 30 && reached.waits > 30 && reached.failures > 5 && reached.full > 10,
       "\(reached)")
   }
 
-  /// How many seeds came to what.
+  /// The number of seeds that led to each situation.
   private struct Reached {
     var spills = 0
-    /// A connection has waited for room.
+    /// A connection waited for space.
     var waits = 0
     /// The spill file was full.
     var full = 0

@@ -11,7 +11,7 @@ struct BackupTests {
   func `ten backups each, while a guest writes to both disks`(group: Int) throws {
     let machine = try Machine()
     for seed in group * 10..<group * 10 + 10 {
-      // Every third reader is slow, so that most of the backup waits for it.
+      // Every third reader is slow, so most of the backup waits for it.
       let sink = seed % 3 == 0 ? "| \(Programs.python) $P/sink.py 30" : ""
       let guest = try machine.withGuest(seed: seed) {
         let run = try machine.sh(
@@ -38,7 +38,7 @@ struct BackupTests {
       #expect(run.errors.contains("paused 1 times"), "\(run.errors)")
     }
     #expect(guest.errors == [])
-    // The guest's writes go on while nobody reads.
+    // The guest continues to write while the stream is not read.
     #expect(guest.worst < 2, "\(guest)")
     #expect(try machine.check("events", seed: "99").ended)
     try machine.expectNothingLeft()
@@ -55,7 +55,7 @@ struct BackupTests {
       exit ${PIPESTATUS[0]}
       """)
     #expect(run.status == 0)
-    // KiB; a queue that kept what it had given away came to twice as much.
+    // In KiB; a queue that kept its used buffers needed twice as much.
     let size = try #require(Int(run.errors.trimmed), "\(run.errors)")
     #expect(size < 64 << 10)
   }
@@ -80,7 +80,7 @@ struct BackupTests {
   @Test func `clusters that only a guest write can cause are marked`() throws {
     let machine = try Machine(megabytes: 220)
     let guest = try machine.withGuest(seed: 6, pause: 0.005) {
-      // Nothing is read, so that the copying in the background is paused near the start.
+      // The stream is not read, so background copying is paused near the start.
       try machine.succeed("vma-tap --qmp vm.qmp | (sleep 2; cat) > events")
     }
     #expect(guest.errors == [])

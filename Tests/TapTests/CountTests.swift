@@ -7,15 +7,15 @@ import Testing
   "The cost of a backup for each cluster that the guest writes", .serialized,
   requires("qemu-storage-daemon", .pythonNBD, "nbdkit", .tracing))
 struct CountTests {
-  /// Clusters read and written, in whatever file by whatever process.
+  /// The number of clusters read and written, in all files by all processes.
   private struct Counts: Decodable {
-    /// By the guest's first write to a cluster, the archive among the writes.
+    /// For the guest's first write to a cluster, including writes of the archive.
     var first: [Double]
-    /// By its second one to the same cluster.
+    /// For its second write to the same cluster.
     var second: [Double]
-    /// Later or earlier, for the same cluster.
+    /// For background copying of the same cluster.
     var backup: [Double]
-    /// How many there were for the first write and the backup, of any size.
+    /// The number of calls for the first write and the backup, of any size.
     var requests: [Double]
   }
 
@@ -29,7 +29,7 @@ struct CountTests {
     #expect(counts.first == first)
     #expect(counts.second == [0, 1])
     #expect(counts.backup == [0, 0])
-    // None is left over for any other storage.
+    // There are none for any other storage.
     #expect(counts.requests == first)
   }
 

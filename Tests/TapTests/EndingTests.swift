@@ -8,9 +8,9 @@ import Testing
   "Every terminating signal ends a backup without an effect on the guest", .serialized,
   requires("qemu-storage-daemon", .pythonNBD))
 struct EndingTests {
-  /// Those that end a process by default: not SIGKILL, nor those that stop it or do nothing, nor the
-  /// C library's own, nor the three that mean something else to vma-tap (SIGUSR1, SIGPIPE, SIGXFSZ).
-  /// Of the real-time signals the first and the last.
+  /// Signals that end a process by default: not SIGKILL, nor those that stop it or have no effect,
+  /// nor the C library's own, nor the three that vma-tap uses otherwise (SIGUSR1, SIGPIPE,
+  /// SIGXFSZ). Only the first and the last of the real-time signals.
   private static let signals: [Int32] =
     (1...31).filter {
       ![
@@ -19,11 +19,11 @@ struct EndingTests {
       ].contains($0)
     } + [34, 64]
 
-  /// One after another on one machine, each in a backup that stands still after 2 MB.
+  /// One after another on one machine, each in a backup whose reader stops after 2 MB.
   @Test func `A6, D: every signal that can be caught ends the run and cleans up`() throws {
     let machine = try Machine(megabytes: 96)
     let guest = try machine.withGuest(seed: 1, pause: 0.002) {
-      // A shell lets its background jobs ignore SIGINT and SIGQUIT.
+      // A shell makes its background jobs ignore SIGINT and SIGQUIT.
       let run = try machine.sh(
         """
         ulimit -c 0

@@ -12,7 +12,7 @@ struct FaultTests {
 
   init() throws { machine = try Machine(megabytes: 96) }
 
-  /// Starts a backup that stands still after 2 MB, until its reader goes on.
+  /// Starts a backup whose reader stops after 2 MB for some seconds.
   private func standing(seconds: Double = 3) -> String {
     """
     mkfifo pipe
@@ -22,9 +22,9 @@ struct FaultTests {
     """
   }
 
-  /// Runs a script beside the guest.
+  /// Runs a script while the guest writes.
   ///
-  /// - Parameter status: what the script prints: the exit status of the tap.
+  /// - Parameter status: the output of the script: the exit status of the tap.
   private func expect(
     _ script: String, status: Int32, pause: Double = 0.001,
     sourceLocation: SourceLocation = #_sourceLocation
@@ -72,7 +72,7 @@ struct FaultTests {
       sleep 1
       kill -KILL $\(victim); wait $tap; echo $?; wait
       """, status: 74)
-    // What has been sent is there, as a file of zstd even whole. It is no archive.
+    // All data that was sent has arrived, possibly as a complete zstd file. It is not an archive.
     let test = try machine.sh("zstdcat vm.vma.zst 2> cut | vma-unpack -t")
     #expect(test.status == 65, "\(test.errors)")
     #expect(try machine.sh("zstdcat vm.vma.zst 2> cut | wc -c").output.trimmed.count > 6)
@@ -105,7 +105,7 @@ struct FaultTests {
     #expect(left.output == "74\nvma-pack: store/vm.vma: No space left on device\n")
   }
 
-  /// A guest does not notice: its old data waits in memory, or in the spill file if it writes as
+  /// The guest is not affected: its old data waits in memory, or in the spill file if it writes as
   /// fast as it can.
   @Test(arguments: [0.08, 0.0])
   func `vma-pack is stopped for ten seconds, and continues`(pause: Double) throws {
@@ -129,7 +129,7 @@ struct FaultTests {
 
   @Test(arguments: [SIGTERM, SIGINT, SIGHUP])
   func `a signal`(number: Int32) throws {
-    // A shell lets its background jobs ignore SIGINT; env(1) takes that back.
+    // A shell makes its background jobs ignore SIGINT; env(1) undoes that.
     let script = standing(seconds: 0.5).replacingOccurrences(
       of: "vma-tap --qmp", with: "env --default-signal=INT vma-tap --qmp")
     try expect(
@@ -209,7 +209,7 @@ struct FaultTests {
     )
     #expect(run.output.trimmed == "74", "\(run.errors)")
     #expect(run.errors.split(separator: "\n").count == 1, "\(run.errors)")
-    // What has been sent by then is there, maybe torn, and nobody takes it for a backup.
+    // The data sent so far has arrived, possibly truncated, and is not accepted as a backup.
     #expect(try !machine.hasEnd("events"))
     let packed = try machine.sh("wc -c < events; vma-pack --events -o vm.vma < events")
     #expect(packed.status == 65 && (Int(packed.output.trimmed) ?? 0) > 1_000_000, "\(packed)")
@@ -217,7 +217,7 @@ struct FaultTests {
     #expect(!FileManager.default.fileExists(atPath: machine.path + "/vm.vma"))
     #expect(try FileManager.default.contentsOfDirectory(atPath: machine.temporary) == [])
   }
-  /// A guest whose QEMU goes away is cut off, not told of a write that failed.
+  /// A guest whose QEMU exits loses its connection, but gets no write error.
   @Test func `QEMU is ordered to exit while its guest writes`() throws {
     let guest = try machine.withGuest(seed: 6, pause: 0.001) {
       let run = try machine.sh(

@@ -3,14 +3,14 @@
 import Foundation
 import Testing
 
-/// What `--fleece` did in QEMU's block graph is not done any more.
+/// Regressions: changes of QEMU's block graph by older versions of `--fleece`.
 @Suite(
   "QEMU's block graph is not changed", .serialized,
   requires("qemu-storage-daemon", .pythonNBD))
 struct GraphTests {
   /// Starts a backup through a monitor that logs each command.
   ///
-  /// - Parameter reader: what reads its stream.
+  /// - Parameter reader: the command that reads its stream.
   private static func watched(_ options: String = "", reader: String) -> String {
     """
     \(Programs.python) $P/watch.py watched.qmp vm.qmp log & watch=$!
@@ -21,7 +21,7 @@ struct GraphTests {
   }
   private static let standing = "head -c 2000000; sleep 2; cat"
 
-  /// Each ends a backup in its own way; all but the last must not change the graph.
+  /// Each ends a backup in a different way; none but the last may change the graph.
   @Test(
     "A1–A3: no command changes the graph, except for nodes of our own",
     arguments: [
@@ -29,7 +29,7 @@ struct GraphTests {
       watched("--fleece .", reader: standing) + "\nwait $tap",
       watched(reader: standing) + "\nsleep 1; kill -TERM $tap; wait $tap",
       watched(reader: "head -c 2000000") + "\nwait $tap",
-      // The next run cleans up what a killed one has left.
+      // The next run cleans up the leftovers of a killed one.
       watched(reader: standing)
         + "\nsleep 1; kill -KILL $tap; wait $tap; vma-tap --qmp watched.qmp > again",
     ])
@@ -46,7 +46,8 @@ struct GraphTests {
     #expect(try machine.leftovers() == "[]")
   }
 
-  /// A copy-before-write node gave way to the filter of the other job, and showed its instant.
+  /// The filter of the other job replaced a copy-before-write node, which then had the wrong point
+  /// in time.
   @Test(
     "A1: two backups of one disk, one with --fleece, are each of one point in time",
     arguments: 0..<4)
@@ -69,7 +70,7 @@ struct GraphTests {
     try machine.expectNothingLeft()
   }
 
-  /// The tap waited for ever, and its node stayed in the path of the guest's writes.
+  /// The tap waited forever, and its node remained in the path of the guest's writes.
   @Test("A3: an external snapshot during a backup", arguments: ["", "--fleece ."])
   func externalSnapshot(option: String) throws {
     let machine = try Machine(megabytes: 64)

@@ -5,16 +5,16 @@ import Glibc
 import TestSupport
 import Testing
 
-/// What happens to one of the two processes of a tap, and when.
+/// Which of the two processes of a tap dies, and when.
 struct Death: Sendable, CustomTestStringConvertible {
   var qemu: QEMU
   /// A variable of the script: `worker` or `tap`, which is the guard.
   var victim: String
-  /// Whether the jobs are paused, as the reader stands still.
+  /// Whether the jobs are paused because the reader is stopped.
   var isPaused: Bool
 
   var testDescription: String { "\(qemu), \(victim), \(isPaused ? "paused" : "running")" }
-  /// How the guard ends.
+  /// The exit status of the guard.
   var status: Int { victim == "worker" ? 74 : 137 }
 
   static let all = QEMU.allCases.filter { $0.version != nil }.flatMap { qemu in
@@ -28,7 +28,7 @@ struct Death: Sendable, CustomTestStringConvertible {
   "One of the two processes dies", .serialized,
   requires("qemu-storage-daemon", "qemu-system-x86_64", .pythonNBD))
 struct GuardTests {
-  /// Starts a backup whose reader is slow, or stands still for some seconds.
+  /// Starts a backup whose reader is slow, or stops for some seconds.
   private static func start(isPaused: Bool, _ monitor: String = "vm.qmp") -> String {
     """
     q() { \(Programs.python) $P/qmp.py second.qmp "$@"; }
@@ -41,7 +41,7 @@ struct GuardTests {
     """
   }
 
-  /// Waits until no process of the tap is left, and for the reader.
+  /// Waits until all processes of the tap have exited, and for the reader.
   private static let end = """
     wait $tap; echo $?
     for _ in {1..100}; do kill -0 $worker 2> /dev/null || break; sleep 0.05; done
@@ -72,7 +72,7 @@ struct GuardTests {
     #expect(guest.errors == [] && guest.worst < 2, "\(guest)")
   }
 
-  /// A write always waits, on both disks: one that has not been sent again must not be cancelled.
+  /// A write always waits on both disks: one that has not been resent must not be canceled.
   @Test("A6: SIGKILL of the worker while the guest never pauses", arguments: 0..<6 * Soak.factor)
   func busy(round: Int) throws {
     let death = try #require(Death.all.first { $0.victim == "worker" && $0.isPaused })
@@ -85,7 +85,7 @@ struct GuardTests {
     #expect(guest.errors == [] && guest.worst < 2, "\(guest)")
   }
 
-  /// Disk a is served by an iothread.
+  /// An iothread serves disk a.
   @Test("A6: SIGKILL while the VM is stopped and no guest writes", arguments: Death.all)
   func idle(death: Death) throws {
     let machine = try Machine(.still, megabytes: 96, qemu: death.qemu)
@@ -186,7 +186,7 @@ struct GuardTests {
         prlimit --as=1000000 --pid $\(victim)
         \(Self.end)
         """)
-      // It may need no more than it has.
+      // It may need no more memory than it has.
       #expect(["0\n", "1\n", "74\n"].contains(run.output), "\(run.output)")
     }
     #expect(guest.errors == [] && guest.worst < 2, "\(guest)")
@@ -202,8 +202,8 @@ struct GuardTests {
   func signal(number: Int32, receiver: String) throws {
     let machine = try Machine(megabytes: 64)
     let guest = try machine.withGuest(seed: 5, pause: 0.001) {
-      // A shell lets its background jobs ignore two of them; env(1) undoes that. A reader that
-      // stands still would not get the last record.
+      // A shell makes its background jobs ignore two of them; env(1) undoes that. A stopped reader
+      // would not get the last record.
       let script = Self.start(isPaused: false).replacingOccurrences(
         of: "vma-tap --qmp", with: "env --default-signal=INT,QUIT vma-tap --qmp")
       let run = try machine.sh("\(script)\nkill -\(number) $\(receiver)\n\(Self.end)")

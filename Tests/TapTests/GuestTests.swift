@@ -7,7 +7,7 @@ import Testing
   "A Linux guest that writes all the time", .serialized,
   requires("qemu-system-x86_64", "qemu-img", .linuxGuest))
 struct GuestTests {
-  /// Starts a backup that takes some seconds, and kills the tap in its midst.
+  /// Starts a backup that takes some seconds, and kills the tap during it.
   private static let killed = """
     mkfifo pipe
     \(Programs.python) $P/sink.py 10 < pipe > events & reader=$!
@@ -26,7 +26,7 @@ struct GuestTests {
       """)
     #expect(run.status == 0 && run.errors == "", "\(run.errors)")
     let after = machine.recordCount
-    // It has written while the backup was made, and goes on.
+    // It has written during the backup, and continues.
     #expect(after > before)
     try machine.waitForRecords(after + 30)
     try machine.expectNothingLeft()
@@ -34,7 +34,7 @@ struct GuestTests {
     try machine.succeed("vma-unpack -C restored vm.vma")
     let restored = ["0", "1"].map { "restored/disk-drive-virtio\($0).raw" }
     let numbers = try machine.records(restored[0], restored[1])
-    // It tells every tenth.
+    // It reports every tenth.
     #expect((before...after + 10).contains(numbers[0]), "\(numbers)")
   }
 
@@ -46,8 +46,8 @@ struct GuestTests {
     try machine.waitForRecords(20)
     let run = try machine.sh(Self.killed)
     #expect(run.output.trimmed == "137")
-    // The first write to a place that was not copied yet has failed, and QEMU has stopped the guest
-    // instead of telling it.
+    // The first write to an area that was not copied yet has failed, and QEMU has stopped the guest
+    // instead of reporting the error to it.
     let status = try machine.sh(
       """
       q() { \(Programs.python) $P/qmp.py vm.qmp query-status; }
@@ -57,8 +57,8 @@ struct GuestTests {
     #expect(try machine.leftovers() != "[]")
 
     if mend == "job-cancel" {
-      // One is enough: the other is of the same group. Jobs that have noticed by now that nobody
-      // answers have ended by themselves, and refuse.
+      // One is enough, because the other is in the same group. Jobs that have already noticed the
+      // broken connection have ended, and refuse.
       _ = try machine.sh(
         """
         q() { \(Programs.python) $P/qmp.py vm.qmp "$@"; }
@@ -70,11 +70,11 @@ struct GuestTests {
       try machine.expectNothingLeft()
     }
     let stopped = machine.recordCount
-    // QEMU repeats the write; the guest has not seen that it failed.
+    // QEMU repeats the write; the guest does not see the failure.
     try machine.succeed("\(Programs.python) $P/qmp.py vm.qmp cont")
     try machine.waitForRecords(stopped + 30)
 
-    // Whatever has happened, no record is lost or torn on the disks themselves.
+    // In any case, no record on the disks themselves is lost or incomplete.
     try machine.succeed(
       """
       \(Programs.python) $P/qmp.py vm.qmp quit

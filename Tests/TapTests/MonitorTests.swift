@@ -26,7 +26,7 @@ struct MonitorTests {
     "A7: before the run it is an error within a time limit",
     arguments: [
       ("silent", 8, "no greeting"), ("half", 8, "no greeting"), ("drip", 8, "no greeting"),
-      // A fast machine reaches the limit of a message before that of time.
+      // A fast machine reaches the size limit of a message before the time limit.
       ("other", 4, "not a QMP monitor"), ("endless-greeting", 8, ""),
       ("backlog", 8, "other clients are waiting"), ("no-capabilities", 8, "qmp_capabilities"),
       ("mute", 35, "query-named-block-nodes within 30 seconds"),
@@ -60,7 +60,7 @@ struct MonitorTests {
     #expect(try FileManager.default.contentsOfDirectory(atPath: machine.temporary) == [])
   }
 
-  // MARK: What is no misbehaviour
+  // MARK: Unusual but valid behavior
 
   @Test("A7: values over several lines, and answers to others", arguments: ["pretty", "ids"])
   func unusual(mode: String) throws {
@@ -126,7 +126,7 @@ struct MonitorTests {
     try machine.expectNothingLeft()
   }
 
-  // MARK: What is asked and what is sent
+  // MARK: Commands
 
   @Test("A4: on-cbw-error and x-perf are sent only if the schema has them")
   func schema() throws {

@@ -9,14 +9,14 @@ import Testing
 struct NetworkTests {
   let machine: Machine
 
-  // More than what the tools on the way hold.
+  // More data than the buffers of all tools.
   init() throws { machine = try Machine(megabytes: 96) }
 
-  /// Runs a backup that takes some seconds, restored at the other end of the line as it comes, with
-  /// an sshd of its own: no file of the user or of the machine is looked at.
+  /// Runs a backup that takes some seconds and is restored at the other end of the connection
+  /// meanwhile. It uses an sshd of its own, without any files of the user or of the machine.
   ///
-  /// - Parameter fault: what happens in the middle of it.
-  /// - Returns: what the tap, vma-pack, zstd, ssh and the restoring end with.
+  /// - Parameter fault: happens in the middle of it.
+  /// - Returns: the exit statuses of the tap, vma-pack, zstd, ssh and the restore.
   private func backUp(during fault: String = "") throws -> String {
     let run = try machine.sh(
       """
@@ -74,7 +74,7 @@ struct NetworkTests {
     try machine.expectNothingLeft()
   }
 
-  /// The other end is the process that serves this one connection, and for some users another.
+  /// The other end is the process that serves this connection; some users have a second one.
   @Test(arguments: [
     ("$ssh", 137), ("$(pgrep -P $sshd) $(pgrep -x -P $(pgrep -P $sshd) sshd)", 255),
   ])

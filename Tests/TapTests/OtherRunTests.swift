@@ -7,7 +7,7 @@ import Testing
   "Two taps at the same time", .serialized,
   requires("qemu-storage-daemon", "qemu-system-x86_64", .pythonNBD))
 struct OtherRunTests {
-  /// Starts a backup that stands still after 1 MB until its reader goes on, and waits for its jobs.
+  /// Starts a backup whose reader stops after 1 MB for some seconds, and waits for its jobs.
   private static func standing(seconds: Double) -> String {
     """
     q() { \(Programs.python) $P/qmp.py second.qmp "$@"; }
@@ -18,7 +18,7 @@ struct OtherRunTests {
     """
   }
 
-  /// Ends both processes of a tap at once.
+  /// Kills both processes of a tap at once.
   private static let killAll = "kill -KILL $(pgrep -P $tap) $tap; wait $tap"
 
   @Test("A8: a healthy backup whose socket another tap cannot see continues", requires(.mounts))
@@ -90,7 +90,7 @@ struct OtherRunTests {
       vma-tap --qmp second.qmp -d a -d b > two; echo $?
       wait $tap; echo $?; wait $reader
       """)
-    // QEMU 7.2 refuses a second backup of the same disk; the first one is not touched.
+    // QEMU 7.2 refuses a second backup of the same disk; the first one is not affected.
     #expect(run.output.hasSuffix("\n0\n"), "\(run.output)\(run.errors)")
     try machine.keepBases()
     #expect(try machine.check("events", seed: "-").ended)

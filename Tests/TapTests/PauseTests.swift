@@ -7,7 +7,7 @@ import Testing
   "Background copying waits for the reader", .serialized,
   requires("qemu-storage-daemon", .pythonNBD))
 struct PauseTests {
-  /// Counting pauses is not pausing: QEMU says whether its jobs stand still, and go on.
+  /// It is not enough to count pauses: QEMU must report that its jobs pause and continue.
   @Test func `D: jobs are paused in QEMU while the stream is not read, and complete when it is`()
     throws
   {

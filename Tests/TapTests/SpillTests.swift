@@ -15,7 +15,7 @@ struct SpillTests {
     try machine.succeed("mkdir spill")
   }
 
-  /// Starts a backup that stands still after 2 MB, until its reader goes on.
+  /// Starts a backup whose reader stops after 2 MB for some seconds.
   private static func standing(
     _ options: String, seconds: Double, fault: String = "", prefix: String = ""
   ) -> String {
@@ -48,16 +48,16 @@ struct SpillTests {
       #expect(run.output == "{}\n1\n0\n", "\(run.errors)")
     }
     #expect(guest.errors == [])
-    // Without a spill file, as long as the reader stands still.
+    // Without a spill file, it would be as long as the reader is stopped.
     #expect(guest.worst < 2, "\(guest)")
     #expect(try machine.check("events", seed: "1").ended)
     try machine.expectNothingLeft()
     #expect(try message().contains(" MiB spilled, guest writes held for at most 0 ms"))
   }
 
-  /// The guest sees no error and is held for no longer than the backup's patience.
+  /// The guest gets no error and is held for no longer than the backup's patience.
   ///
-  /// - Parameter words: what the message says, and must be one line.
+  /// - Parameter words: a part of the message, which must be one line.
   private func expectFailure(
     _ options: String, fault: String = "", prefix: String = "", words: String,
     sourceLocation: SourceLocation = #_sourceLocation
@@ -154,7 +154,7 @@ struct SpillTests {
       ("--patience 0", 64, "--patience"), ("--patience=-1", 64, "--patience"),
       ("--patience 1.5", 64, "--patience"), ("--patience x", 64, "--patience"),
     ] as [(String, Int32, String)] {
-      // A socket at which nobody answers.
+      // A socket without a server.
       let run = try machine.sh("vma-tap --qmp none.qmp \(options) > events")
       #expect(run.status == status && run.errors.contains(words), "\(run)")
       #expect(run.errors.split(separator: "\n").filter { !$0.contains("--fleece") }.count == 1)
@@ -186,7 +186,7 @@ struct SpillSystemTests {
       done
       wait $tap; code=$?; wait $reader; cat stderr >&2; exit $code
       """)
-    // How much is spilled depends on how fast the guest is; the other suite looks at that.
+    // How much is spilled depends on the speed of the guest; the other suite checks that.
     #expect(run.status == 0, "\(run.errors)")
     let times = run.output.split(separator: "\n").compactMap { Int($0) }
     // Python starts in a tenth of a second.

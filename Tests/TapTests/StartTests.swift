@@ -48,7 +48,7 @@ struct StartTests {
   }
 
   @Test func `a backup that QEMU refuses`() throws {
-    // A raw node takes the target of a running job for busy.
+    // A raw node considers the target of a running job busy.
     try machine.succeed(
       """
       truncate -s 24M t.raw

@@ -14,7 +14,7 @@ struct SystemTests {
       list.output
         == "drive-scsi0\t25165824\trw\tdrive-scsi0\nnodeb\t9456128\trw\tdrive-virtio1\n")
     try machine.keepBases()
-    // The monitor is the tap's; what stands for the guest's writes comes through a second one.
+    // The tap uses the monitor; a second one simulates the guest's writes.
     let run = try machine.sh(
       """
       write() {

@@ -8,18 +8,18 @@ public enum QEMU: String, CaseIterable, Sendable, CustomStringConvertible {
   case installed
   /// 10.0
   case trixie
-  /// The newest that Debian has.
+  /// The newest one in Debian.
   case sid
 
-  /// What live tests run with unless they choose another one: the environment variable QEMU names
-  /// it, so that a whole suite can be repeated with each.
+  /// The QEMU of live tests that do not choose one: the environment variable QEMU names it, so that
+  /// an entire suite can be repeated with each.
   public static let current =
     ProcessInfo.processInfo.environment["QEMU"].map { name in
       guard let qemu = QEMU(rawValue: name) else { fatalError("QEMU=\(name): no such release") }
       return qemu
     } ?? .installed
 
-  /// The folder with its programs, which have their usual names. It is nil for those in PATH.
+  /// The folder with its programs, under their usual names; nil if they are in PATH.
   public var programs: String? {
     self == .installed ? nil : "\(Self.folder)/\(rawValue)/bin"
   }
@@ -57,8 +57,8 @@ public enum QEMU: String, CaseIterable, Sendable, CustomStringConvertible {
   }()
 }
 
-/// What tests download and make once: the environment variable TEST_CACHE names a folder that several
-/// checkouts share.
+/// Files that tests download and create once. The environment variable TEST_CACHE names a folder
+/// that several checkouts share.
 public enum TestCache {
   /// The folder of this checkout.
   public static let root =
@@ -70,9 +70,9 @@ public enum TestCache {
   public static let linuxGuest = path + "/guest"
 }
 
-/// A short script of sh that finds something out about the machine.
+/// A short sh script that checks a property of the machine.
 public enum Command {
-  /// Administrators' programs count, too.
+  /// Programs for administrators count, too.
   public static func exists(_ program: String) -> Bool {
     let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
     return (path + ":/usr/sbin:/sbin").split(separator: ":").contains {

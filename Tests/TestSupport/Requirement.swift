@@ -4,13 +4,13 @@ import Foundation
 import Synchronization
 public import Testing
 
-/// What a test needs and not every machine has. A string is the name of a program; those of QEMU are
-/// from the current one.
+/// A requirement of a test that some machines do not meet. A string is the name of a program; those
+/// of QEMU are from the current one.
 ///
-/// A test whose needs are not met is skipped, and named at the end of the run. With REQUIRE_ALL=1 it
-/// fails instead, unless no installation could help: the kernel or a package mirror is the cause.
+/// If it is not met, the test is skipped, and listed at the end of the run. With REQUIRE_ALL=1 it
+/// fails instead, unless the kernel or a package mirror is the cause.
 public struct Requirement: Sendable, ExpressibleByStringLiteral {
-  /// Why a need is not met.
+  /// Why a requirement is not met.
   public enum Lack: String, Sendable {
     case program = "not installed"
     case kernel = "not possible on this machine"
@@ -20,7 +20,7 @@ public struct Requirement: Sendable, ExpressibleByStringLiteral {
   public let name: String
   private let findLack: @Sendable () -> Lack?
 
-  /// - Parameter lack: is asked once a run.
+  /// - Parameter lack: is called once in a run.
   public init(_ name: String, _ lack: @escaping @Sendable () -> Lack?) {
     self.name = name
     findLack = lack
@@ -34,7 +34,7 @@ public struct Requirement: Sendable, ExpressibleByStringLiteral {
     }
   }
 
-  /// A need that a script finds out about.
+  /// A requirement that a script checks.
   public init(_ name: String, _ programs: String..., orLacks lack: Lack, script: String) {
     self.init(name) {
       if !programs.allSatisfy(Command.exists) { return .program }
@@ -60,10 +60,10 @@ extension Requirement {
     "python3-libnbd", orLacks: .program, script: "/usr/bin/python3 -c 'import nbd'")
   public static let nbdkitPython = Requirement(
     "nbdkit-plugin-python", "nbdkit", orLacks: .program, script: "nbdkit --dump-plugin python")
-  /// The server of ssh lies where plain users do not look for programs.
+  /// The ssh server is not in the PATH of normal users.
   public static let sshServer = Requirement(
     "sshd", "ssh", orLacks: .program, script: "test -x /usr/sbin/sshd")
-  /// Sandboxes forbid these.
+  /// Sandboxes may forbid these.
   public static let tracing = Requirement(
     "strace", "strace", orLacks: .kernel, script: "strace -o /dev/null true")
   public static let mounts = Requirement(
@@ -77,7 +77,7 @@ extension Requirement {
         device=$(losetup --find --show "$image") && test -b "$device" &&
         losetup --detach "$device"; code=$?; rm -f "$image"; exit $code
       """)
-  /// The guest of scripts/make-guest, which is made here if it is not there yet.
+  /// The guest of scripts/make-guest, which is created here if it does not exist yet.
   public static let linuxGuest = Requirement("the Linux guest of scripts/make-guest") {
     let script = "'\(TestCache.root)/scripts/make-guest' '\(TestCache.linuxGuest)'; echo $?"
     return switch Command.run(script).output.split(separator: "\n").last {
@@ -95,7 +95,7 @@ extension Requirement {
   }
 }
 
-/// Skips a test or a suite if a need is not met.
+/// Skips a test or a suite if a requirement is not met.
 public struct Requirements: TestTrait, SuiteTrait {
   let needs: [Requirement]
 

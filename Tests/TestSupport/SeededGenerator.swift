@@ -2,13 +2,13 @@
 
 import Foundation
 
-/// How many times as many seeds as usual random tests try: `make check-all` tries more.
+/// How many times the usual number of seeds random tests try: `make check-all` tries more.
 public enum Soak {
   public static let factor = max(
     ProcessInfo.processInfo.environment["SOAK"].flatMap { Int($0) } ?? 1, 1)
 }
 
-/// A small generator, so that a failing test can be run again with its seed (SplitMix64).
+/// A small generator (SplitMix64), so that a failing test can be repeated with its seed.
 public struct SeededGenerator: RandomNumberGenerator {
   private var state: UInt64
 

@@ -2,13 +2,13 @@
 
 import Testing
 
-/// What a tool costs shows in its system calls, on a machine that is busy, too.
+/// System calls show the cost of a tool even on a busy machine.
 @Suite("Fragmented disks cost few system calls")
 struct CallCountTests {
   let dir: Scratch
   private static let size = 8
   private static let runs = size << 20 / 8192
-  /// Every second block is zeros: as many holes and pieces of data as there can be.
+  /// Every second block is zeros: the maximum number of holes and pieces of data.
   private static let image = (0..<runs).flatMap {
     Image.full(4096, seed: UInt64($0)) + Image.zeros(4096)
   }

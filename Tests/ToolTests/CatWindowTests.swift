@@ -41,7 +41,7 @@ struct CatWindowTests {
     var archive = Archive(
       [Archive.Disk("d", Self.image)], order: seed % 2 == 0 ? .shuffled(seed: seed) : .reversed,
       perExtent: 4)
-    // Cut between two extents.
+    // Truncated between two extents.
     let kept = Int.random(in: 1..<max(2, archive.extents.count), using: &random)
     archive.extents.removeLast(max(1, archive.extents.count - kept))
     let there = Set(archive.extents.flatMap(\.slots).compactMap { $0.map { Int($0.cluster) } })
@@ -63,13 +63,13 @@ struct CatWindowTests {
     try check(Array(bytes.prefix(extents[2] - 1)), first, isThere: true)
     try check(Array(bytes.prefix(extents[1] - 1)), first, isThere: false)
     try check(Array(bytes.prefix(extents[1] + 100)), 0..<5 * clusterSize + 1, isThere: false)
-    // Damage is not a cut.
+    // Damage is not truncation.
     var damaged = bytes
     damaged[extents[2] + 30] ^= 1
     try check(damaged, first, isThere: false)
   }
 
-  /// Bytes that are missing within the last extent shift what follows them.
+  /// Missing bytes inside the last extent shift all later ones.
   @Test("B8: nothing of an incomplete extent is used", arguments: [1, 512, 4096, 65536])
   func missingBytes(count: Int) throws {
     let archive = Archive([Archive.Disk("d", Self.image)], perExtent: 5)
@@ -79,7 +79,7 @@ struct CatWindowTests {
     try check(bytes, 0..<5 * clusterSize, isThere: true)
     try check(bytes, 5 * clusterSize..<5 * clusterSize + 1, isThere: false)
     try check(bytes, 7 * clusterSize..<8 * clusterSize, isThere: false)
-    // Added bytes push the end of the extent away.
+    // Added bytes shift the end of the extent.
     bytes = Array(archive.bytes().prefix(extents[2]))
     bytes.insert(contentsOf: Image.full(count, seed: 3), at: extents[1] + 512 + 300)
     try dir.write(bytes, to: "long.vma")

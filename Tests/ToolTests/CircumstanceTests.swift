@@ -12,7 +12,7 @@ struct CircumstanceTests {
     try dir.write(Sample.wholeBytes, to: "a.vma")
   }
 
-  /// A run that waits for the rest of its archive while the test changes the world.
+  /// A run that waits for the rest of its archive while the test changes its surroundings.
   private func stall(_ tool: Tool, _ arguments: [String]) throws -> Running {
     let running = try dir.start(tool, arguments, input: .open)
     running.send(Sample.wholeBytes.prefix(Sample.wholeBytes.count / 2))
@@ -105,7 +105,7 @@ struct CircumstanceTests {
       // There, standard output of the test itself is descriptor 5.
       expectSame(isOther ? outcome.output : try dir.read(name), expected, command)
     }
-    // As `>` does, it writes from the position on and truncates nothing.
+    // Like `>`, it writes from the current position on and does not truncate.
     try dir.sh("{ printf start; \(pack) -o /dev/fd/5 5>&1; printf end; } > joined").succeeds()
     expectSame(try dir.read("joined"), Array("start".utf8) + expected + Array("end".utf8))
     try dir.sh("vma-unpack -t expected && vma-to-tar -o /dev/fd/7 expected 7> t.tar").succeeds()
@@ -186,7 +186,7 @@ struct CircumstanceTests {
   func `closed standard descriptors never mean a file`(closed: String) throws {
     try dir.write(Sample.scsi, to: "d.img")
     func run(_ command: String) throws {
-      // Whether it works or not, it ends by itself, with a status of its own.
+      // Whether it works or not, it exits with a status of its own.
       let ending = try dir.sh("\(command) \(closed)").ending
       #expect(
         [0, 64, 66, 73, 74].map(Ending.exit).contains(ending), "\(command) \(closed): \(ending)")
@@ -211,7 +211,7 @@ struct CircumstanceTests {
     }
   }
 
-  // MARK: Others at work
+  // MARK: Concurrent changes
 
   @Test(arguments: Sample.wholeFiles)
   func `a file that appears meanwhile is 73, and no other file appears`(name: String) throws {
@@ -258,7 +258,7 @@ struct CircumstanceTests {
   }
 
   @Test func `an archive that becomes shorter while it is read`() throws {
-    // Cut after the tool has begun: its answer is an error, whichever, in one line.
+    // Truncated after the tool has started: any error is right, in one line.
     let disk = Archive.Disk("d", Image.full(8 << 20, seed: 8))
     try dir.write(Archive([disk]).bytes(), to: "b.vma")
     let running = try dir.start(.cat, ["b.vma"])

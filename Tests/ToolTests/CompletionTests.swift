@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-/// A shell that a test types into.
+/// An interactive shell that a test types into.
 enum Shell: String, CaseIterable, Sendable {
   case bash, zsh, fish
 }
@@ -18,11 +18,11 @@ struct CompletionTests {
 
   init() throws { dir = try Scratch() }
 
-  /// What a shell shows once the Tab key was pressed after a text.
+  /// The terminal after the Tab key was pressed.
   private struct Screen {
     /// The command line.
     var line: String
-    /// All that the terminal shows, candidates included.
+    /// Everything on the terminal, including candidates.
     var text: String
   }
 

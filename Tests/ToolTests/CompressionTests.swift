@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-/// The programs whose output is recognised by its content.
+/// The programs whose output is recognized by its content.
 enum Compressor: String, CaseIterable, Sendable, CustomTestStringConvertible {
   case zstd, gzip, xz, bzip2, lz4, lzop
 
@@ -55,7 +55,7 @@ struct CompressionTests {
     try dir.write(Sample.smallBytes, to: "a.vma")
     try compress(compressor)
     let script = "{ for i in 1 2 3 4 5 6 7; do head -c 1; sleep 0.01; done; cat; } < packed"
-    // A pipe is read in pieces; head takes one byte from a file and leaves the rest.
+    // A pipe is read in pieces; head reads one byte from a file and leaves the rest.
     try dir.sh("\(script) | vma-cat - > out").succeeds()
     try dir.expect("out", holds: Sample.smallImage)
   }
@@ -123,7 +123,7 @@ struct CompressionTests {
       try dir.run(.unpack, "-t", "packed").fails(65, .unpack)
       try dir.run(.unpack, "-l", "packed").fails(65, .unpack)
     }
-    // Compressed twice it may be taken or refused, but soon and in one line.
+    // A file that is compressed twice may be accepted or refused, but quickly and in one line.
     try dir.sh("\(compressor.command) < a.vma | \(compressor.command) > packed").succeeds()
     let twice = try dir.start(.unpack, ["-t", "packed"]).finish(within: 30)
     if twice.ending != .exit(0) { twice.fails(65, .unpack) }
@@ -152,13 +152,13 @@ struct CompressionDamageTests {
     return try dir.read("packed")
   }
 
-  /// The head and the tail byte by byte, and a byte in every 64th of what is between.
+  /// The head and the tail byte by byte, and every 64th byte in between.
   private static func places(in count: Int) -> [Int] {
     let regions = (0..<64).map { $0 * count / 64 + count / 128 }
     return Set(Array(0..<min(24, count)) + regions + Array(max(0, count - 24)..<count)).sorted()
   }
 
-  /// cli.md: 65, or where nobody can tell the difference the disk is right.
+  /// cli.md: 65, or if the damage cannot be detected, the disk is right.
   private func expectSafe(
     _ bytes: [UInt8], _ what: String, sourceLocation: SourceLocation = #_sourceLocation
   ) throws -> Bool {
@@ -184,7 +184,7 @@ struct CompressionDamageTests {
       damaged[place] ^= UInt8.random(in: 1...255, using: &random)
       if try expectSafe(damaged, "\(compressor) flipped at \(place)") { found += 1 }
     }
-    // A few bytes of a header mean nothing to anybody; all else must be found.
+    // A few bytes of a header have no meaning; all other damage must be found.
     #expect(found * 10 >= places.count * 7)
   }
 
@@ -218,7 +218,7 @@ struct CompressionDamageTests {
       try dir.run(.unpack, "-C", "out", input: .pipe(longer)).fails(65, .unpack, what)
       if dir.exists("out") { try dir.expectNames([], in: "out") }
     }
-    // A whole second archive is garbage as well.
+    // A complete second archive is garbage as well.
     try dir.write(bytes + bytes, to: "damaged")
     try dir.run(.unpack, "-t", "damaged").fails(65, .unpack, "\(compressor) doubled")
     try dir.write(bytes + (try dir.read("a.vma")), to: "damaged")

@@ -20,7 +20,7 @@ struct DecompressionLimitTests {
     }
   }
 
-  /// Changes the dictionary size that the header of a block of xz claims, which starts there.
+  /// Changes the dictionary size in the header of an xz block at `start`.
   private func claim(_ code: UInt8, in bytes: inout [UInt8], at start: Int) throws {
     let size = (Int(bytes[start]) + 1) * 4
     let filter = try #require((start..<start + size).first { bytes[$0] == 0x21 })
@@ -90,7 +90,7 @@ struct DecompressionLimitTests {
   @Test("C4: a block of lzop", Requirements(["lzop"]))
   func lzop() throws {
     var bytes = try dir.sh("lzop -c < a.vma").succeeds().output
-    // Behind the header, which holds no name.
+    // After the header, which contains no name.
     let block = 38
     #expect(bytes[block] == 0 && bytes[block + 1] <= 4)
     bytes.replaceSubrange(block..<block + 4, with: [0x10, 0, 0, 0])

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-/// The repository, where the pages and completions lie.
+/// The repository, which contains the pages and completions.
 private let repository = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
   .deletingLastPathComponent().deletingLastPathComponent().path
 
@@ -17,7 +17,7 @@ struct DocumentTests {
 
   init() throws { dir = try Scratch() }
 
-  /// What the argument parser knows of itself.
+  /// The argument parser's own description of a tool.
   private struct Dump: Decodable {
     struct Command: Decodable { var arguments: [Argument]? }
     struct Argument: Decodable {
@@ -51,12 +51,12 @@ struct DocumentTests {
       })
   }
 
-  /// Words that look like options at the head of a line of help.
+  /// The options at the start of lines of the help.
   private func helpOptions(of tool: Tool) throws -> Set<String> {
     let lines = try dir.run(tool, "--help").succeeds().lines
     var options: Set<String> = []
     for line in lines where line.hasPrefix("  -") {
-      // What follows two blanks is the explanation.
+      // The explanation follows two spaces.
       let head = line.dropFirst(2).components(separatedBy: "  ")[0]
       for word in head.split(whereSeparator: { ", ".contains($0) }) where word.hasPrefix("-") {
         options.insert(String(word.prefix { $0 != "=" && $0 != "<" }))
@@ -149,7 +149,7 @@ struct DocumentTests {
     try dir.run(tool, arguments).fails(64, tool)
   }
 
-  /// The options that a text gives to tools in command lines, with the name of the tool.
+  /// The options in command lines of a text, each with the name of the tool.
   private func usedOptions(in text: String) -> [(tool: String, option: String)] {
     let lines = text.replacingOccurrences(of: "\\-", with: "-")
       .replacingOccurrences(of: "\\e\n", with: " ").replacingOccurrences(of: "\\\n", with: " ")
@@ -235,8 +235,8 @@ struct DocumentTests {
   @Test(requires("mandoc"), arguments: pages)
   func `mandoc prints no warnings`(page: String) throws {
     let outcome = try dir.sh("mandoc -T lint '\(repository)/man/\(page)'")
-    // Two conventions that these pages break on purpose: examples come first, and the footer names
-    // the project. Other pages may not be installed on this machine.
+    // These pages break two conventions on purpose: examples come first, and the footer names the
+    // project. Other pages may not be installed on this machine.
     let allowed = [
       "sections out of conventional order", "operating system explicitly specified",
       "referenced manual not found",

@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What the tests say of themselves.
+/// Properties of the tests themselves.
 @Suite struct EntryTests {
   /// The entries of the issue «Nothing lost».
   private static let entries =
@@ -46,7 +46,7 @@ import Testing
         names[entry, default: []].append(name)
       }
     }
-    // Printed only when the environment asks for it: the table that the issue's closing note needs.
+    // Prints a table for the issue's closing note on request.
     if ProcessInfo.processInfo.environment["LIST_ENTRIES"] != nil {
       for entry in Self.entries { print(entry, names[entry]?.joined(separator: " | ") ?? "-") }
     }
@@ -54,7 +54,7 @@ import Testing
     #expect(missing == [])
   }
 
-  /// A condition of its own would skip a test that REQUIRE_ALL=1 is to run.
+  /// A condition of its own would also skip a test with REQUIRE_ALL=1.
   @Test func `D: only requires(…) skips a test`() {
     #expect(Self.sources.count > 50)
     for word in [".enabled(" + "if:", ".disabled(" + "if:", "Test.cancel" + "("] {

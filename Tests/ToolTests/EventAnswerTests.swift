@@ -12,8 +12,8 @@ struct EventAnswerTests {
     try dir.write(image, to: "d.raw")
   }
 
-  /// All but the last message is decided by what came in one piece: the packer looks at the stream
-  /// before it copies.
+  /// The first piece of the stream determines all messages but the last: the packer checks the
+  /// stream before it copies.
   @Test func `answers and completions, number by number`() throws {
     try dir.produce(
       """

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-/// What is wrong with a stream, and how to make it so.
+/// A fault of a stream, and how to create it.
 private struct Fault: Sendable, CustomTestStringConvertible {
   var testDescription: String
   var words: String
@@ -34,7 +34,7 @@ struct EventBrokenTests {
 
   init() throws { dir = try Scratch() }
 
-  /// Up to the last record before the first `F`; all is told.
+  /// Up to the last record before the first `F`; all data is sent.
   private static func told() -> EventStream {
     var stream = declared()
     stream.begin()
@@ -197,7 +197,7 @@ struct EventBrokenTests {
     var stream = Self.declared()
     stream.begin()
     if gap > 0 { stream.old(1, at: 0, image[..<gap]) }
-    // A second gap behind the first is not the one to be named.
+    // Only the first gap is reported, not a second one after it.
     let rest = gap + 512
     if rest < diskSize - 512 { stream.old(1, at: rest, image[rest..<diskSize - 512]) }
     stream.state(2, Image.zeros(512))

@@ -66,7 +66,7 @@ struct EventDocumentTests {
     changed.replaceSubrange(4096..<4101, with: Array("hello".utf8))
     try dir.expect("disk.raw", holds: changed)
 
-    // Writes to places far apart, the last byte among them, through the same program.
+    // Writes to distant places, including the last byte, through the same program.
     let words = (0..<300).map { "\($0 * 4368) w\($0)\n" }.joined() + "\(image.count - 1) z\n"
     try dir.write(words, to: "writes")
     try dir.sh(
@@ -76,7 +76,7 @@ struct EventDocumentTests {
     expectSame(try ParsedArchive(try dir.read("a.vma")).image("drive-scsi0"), changed)
     #expect(try dir.read("disk.raw").last == UInt8(ascii: "z"))
 
-    // A packer that cannot even start holds no write.
+    // If the packer cannot even start, no write is held.
     let broken = command.replacingOccurrences(of: "hello", with: "again") + " false 3>answers"
     try dir.sh(broken + "; exit ${PIPESTATUS[1]}").succeeds()
     #expect(try Array(dir.read("disk.raw")[4096..<4101]) == Array("again".utf8))

@@ -9,7 +9,7 @@ struct EventExampleTests {
 
   init() throws { dir = try Scratch() }
 
-  /// A guest with four connections and sixteen requests in flight on each, until told to stop.
+  /// A guest with four connections and sixteen requests in progress on each, until it is stopped.
   private static let guest = #"""
     import errno, hashlib, os, random, signal, subprocess, sys, threading, time
     import nbd
@@ -81,7 +81,7 @@ struct EventExampleTests {
         thread.start()
     """#
 
-  /// - Returns: what it says on standard error.
+  /// - Returns: its standard error.
   @discardableResult
   private func run(_ rest: String, seed: Int, _ parameters: String = "") throws -> String {
     let plugin = URL(fileURLWithPath: #filePath).deletingLastPathComponent()

@@ -21,7 +21,7 @@ private func mutated(_ stream: EventStream, _ random: inout Seeded) -> [UInt8] {
     case 3: bytes.removeSubrange(place...)
     case 4: bytes.insert(contentsOf: Array(bytes[range]), at: place)
     case 5 where record + 32 <= bytes.count:
-      // A field of a header, where faults hurt most.
+      // A field of a header, where faults have the most effect.
       let (field, width) =
         [(4, 1), (5, 1), (6, 2), (8, 8), (16, 8), (24, 4), (28, 4)].randomElement(using: &random)
         ?? (4, 1)
@@ -47,7 +47,7 @@ struct EventFuzzTests {
   private static let disk = Image.mixed(140_288, seed: 21)
   private static let copied = Image.mixed(100_352, seed: 22)
 
-  /// All types but `W`, which needs answers.
+  /// All types except `W`, which needs answers.
   private static let stream: EventStream = {
     var stream = EventStream()
     stream.config("vm.conf", Array("cores: 1\n".utf8))
@@ -83,7 +83,7 @@ struct EventFuzzTests {
       switch outcome.ending {
       case .exit(0):
         #expect(outcome.errors.isEmpty && isSound, "seed \(seed)")
-      // A fault may take the device away that a source is for.
+      // A fault may remove the device of a source.
       case .exit(65), .exit(66):
         #expect(outcome.complaint(about: .pack) == nil, "seed \(seed): \(outcome.errors)")
         #expect(!isSound, "seed \(seed)")
@@ -94,7 +94,7 @@ struct EventFuzzTests {
     }
   }
 
-  /// Announced writes and what belongs to them.
+  /// Announced writes and the other records that they need.
   private static let announced: EventStream = {
     var stream = EventStream()
     stream.device(3, "copied", copied.count)

@@ -8,8 +8,8 @@ struct EventGuestTests {
 
   init() throws { dir = try Scratch() }
 
-  /// Two hundred guests write to two disks, each write announced and held, or its old data told; a
-  /// slow reader keeps the copying back.
+  /// Two hundred guests write to two disks, each write announced and held, or its old data sent; a
+  /// slow reader delays copying.
   private static let hammer = #"""
     rng = random.Random(int(sys.argv[1]))
     SIZES, GUESTS, WRITES = [(36 << 20) + 1536, 10 << 20], 200, 3000
@@ -100,7 +100,7 @@ struct EventGuestTests {
     try dir.run(.unpack, "-t", "a.vma").succeeds()
   }
 
-  /// Records that always wait in the pipe must not keep the disk from being copied.
+  /// Even if records always wait in the pipe, the disk must be copied.
   @Test func `a guest that always writes does not stop copying`() throws {
     try dir.write(Image.full(64 << 20, seed: 51), to: "d.raw")
     try dir.produce(

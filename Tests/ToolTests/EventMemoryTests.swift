@@ -9,8 +9,8 @@ struct EventMemoryTests {
 
   init() throws { dir = try Scratch() }
 
-  /// Every cluster is told but for its first sector, and only then the first sectors, so that all
-  /// of the disk has to wait.
+  /// Sends every cluster without its first sector, and only then the first sectors, so that the
+  /// entire disk must wait.
   private static let unfinished = #"""
     count, folder, *options = int(sys.argv[1]), os.path.realpath(sys.argv[2]), *sys.argv[3:]
     rng = random.Random(count)
@@ -87,7 +87,7 @@ struct EventMemoryTests {
       exit $status
       """, to: "run")
     let outcome = try dir.sh("unshare --map-root-user --mount bash run")
-    // The producer, too, may find its file smaller than it should be, but that is never reached.
+    // The producer would also detect that its file is too small, but never gets there.
     outcome.fails(74, .pack)
     #expect(!dir.exists("a.vma"))
   }
@@ -98,7 +98,7 @@ struct EventMemoryTests {
     #expect(!dir.exists("a.vma"))
   }
 
-  /// No file of ext4 is larger than 16 TiB; here it is a limit of the process.
+  /// The limit of the process simulates ext4, whose largest file is 16 TiB.
   @Test func `the file is no larger than the waiting data, however large the disk`() throws {
     try dir.produce(
       """

@@ -3,8 +3,8 @@
 import Foundation
 import Testing
 
-/// A disk that is told in random pieces, and what an archive of it must hold by the rule that the
-/// first word wins.
+/// A disk that is sent in random pieces, and the expected archive: the first record of a sector
+/// wins.
 private struct Telling {
   let id: UInt8
   var image: [UInt8]
@@ -20,12 +20,12 @@ private struct Telling {
 
   var isWhole: Bool { untold == 0 }
 
-  /// Tells one more piece: of any length and alignment, over what was told or not.
+  /// Sends one more piece, of any length and alignment, whether it was sent before or not.
   mutating func tell(in stream: inout EventStream, _ random: inout Seeded) {
     let all = isTold.count
     let longest = [1, 3, 8, 128, 300, 1000].randomElement(using: &random) ?? 1
     var first = Int.random(in: 0..<all, using: &random)
-    // From time to time to the point, or the last sector would take for ever.
+    // Sometimes a missing sector first, or the last one would take forever.
     if Int.random(in: 0..<3, using: &random) == 0 { first = isTold.firstIndex(of: false) ?? first }
     let count = min(Int.random(in: 1...longest, using: &random), all - first)
     let isZero = Int.random(in: 0..<3, using: &random) == 0
@@ -65,7 +65,7 @@ struct EventRoundTripTests {
     while let index = open.randomElement(using: &random) {
       disks[index].tell(in: &stream, &random)
       if disks[index].isWhole {
-        // What is told after the last sector is told again, and changes nothing.
+        // After the last sector, all data is repeated, and changes nothing.
         for _ in 0..<3 { disks[index].tell(in: &stream, &random) }
         stream.finish(disks[index].id)
         open.removeAll { $0 == index }
@@ -235,7 +235,7 @@ struct EventRoundTripTests {
     let first = try dir.run(.pack, options, input: .pipe(stream.bytes)).succeeds().output
     expectSame(
       try dir.run(.pack, options, input: .pipe(stream.bytes)).succeeds().output, first)
-    // A stream that tells in order gives what the disk itself gives.
+    // A stream in order gives the same result as the disk itself.
     try dir.write(image, to: "d.raw")
     expectSame(
       try dir.run(

@@ -48,7 +48,7 @@ struct EventSourceTests {
       let first = Int.random(in: 0..<image.count / 512, using: &random)
       let count = min(Int.random(in: 1...longest, using: &random), image.count / 512 - first)
       let range = first * 512..<(first + count) * 512
-      // What is told of a second write to the same place is young already, and must not count.
+      // The data of a second write to the same place is too new, and must be ignored.
       if disk[range].allSatisfy({ $0 == 0 }) {
         stream.zeros(1, at: range.lowerBound, range.count, byGuest: true)
       } else {
@@ -58,7 +58,7 @@ struct EventSourceTests {
     }
     running.send(stream.bytes)
     #expect(running.wait { running.hasTakenAll })
-    // Only now do the writes happen, and nobody waits for anything: the finish says they are over.
+    // Only now do the writes happen, without waiting: the finish declares that they are over.
     try dir.put(disk, into: "d.raw", at: 0)
     let told = stream.bytes.count
     stream.finish(1)
@@ -147,7 +147,7 @@ struct EventSourceTests {
     ["--events", "--size", "d=1K"], ["--events", "--pad"], ["--ack-fd", "3", "d.raw"],
     ["--tmpdir", ".", "d.raw"], ["--events", "--ack-fd", "2"], ["--events", "--ack-fd", "0"],
     ["--events", "--ack-fd", "-1"], ["--events", "--ack-fd=-1"],
-    // Below that, one of another test may be open in the child.
+    // Smaller numbers may be descriptors of another test, inherited by the child.
     ["--events", "--ack-fd", "1000"],
     ["--events", "--ack-fd", "x"], ["--events", "--ack-fd", "99999999999"],
     ["--events", "--ack-fd", "3", "d=d.raw"],

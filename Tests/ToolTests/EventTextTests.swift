@@ -50,7 +50,7 @@ struct EventTextTests {
     [0x61], [0x1b], [0xc3, 0xa9], [0xff], [0xe2, 0x80, 0xae], [0x0a], [0xf0, 0x9f, 0x98, 0x80],
   ]
 
-  /// As often as it fits.
+  /// Repeated as often as it fits.
   private func repeated(_ text: [UInt8], upTo count: Int) -> [UInt8] {
     var long = text
     while long.count <= count { long += long }

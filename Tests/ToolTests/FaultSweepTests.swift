@@ -3,8 +3,8 @@
 import Foundation
 import Testing
 
-/// Each system call of a run fails once, in each way that matters. A run is right, or ends with one
-/// line and a documented status and leaves everything as it was.
+/// Each system call of a run fails once, in each relevant way. A run is right, or it ends with one
+/// line and a documented status, and changes nothing.
 @Suite("D: every system call fails once")
 struct FaultSweepTests {
   let dir: Scratch
@@ -12,7 +12,7 @@ struct FaultSweepTests {
   struct Run: Sendable, CustomTestStringConvertible {
     var tool: Tool
     var arguments: String
-    /// What is done before.
+    /// Commands before the run.
     var preparation = ""
     /// Whether its result is written in place: then a failed run may leave a part of it.
     var isInPlace = false
@@ -42,13 +42,13 @@ struct FaultSweepTests {
     Run(tool: .toTar, arguments: "-fo out/result - < b.vma", preparation: "echo old > out/result"),
   ]
 
-  /// What ResourceTests has, what is heard, and what fails in no other way than by a signal.
+  /// Calls that ResourceTests covers, that print messages, or that fail only because of a signal.
   private static let others = ["mmap", "pthread_create", "say", "poll"]
 
   init() throws {
     dir = try Scratch()
     try dir.write(Sample.wholeBytes, to: "a.vma")
-    // Clusters come before their turn.
+    // Clusters arrive before they are needed.
     let disk = Archive.Disk("drive-scsi0", Sample.scsi)
     try dir.write(Archive([disk], order: .shuffled(seed: 3)).bytes(), to: "b.vma")
     try dir.write(Sample.scsi, to: "d.img")
@@ -63,7 +63,7 @@ struct FaultSweepTests {
 
   /// Runs with rules.
   ///
-  /// - Returns: the end, and what is in `out` before and after.
+  /// - Returns: the outcome, and the content of `out` before and after.
   private func run(_ run: Run, _ variables: String) throws
     -> (outcome: Outcome, before: [String: [UInt8]], after: [String: [UInt8]])
   {
@@ -73,7 +73,7 @@ struct FaultSweepTests {
     return (outcome, before, try files())
   }
 
-  /// Some of the calls: those where something begins, changes or ends.
+  /// A sample of the calls: those where something begins, changes or ends.
   private func samples(_ count: Int) -> [Int] {
     count <= 4 ? Array(1...count) : [1, 2, count / 2, count]
   }
@@ -102,7 +102,7 @@ struct FaultSweepTests {
       for number in samples(count) {
         let rule = "\(call):\(number):EIO"
         let (outcome, before, after) = try self.run(run, "VMA_FAULT=\(rule)")
-        // A name that cannot be removed stays, and is reported.
+        // A file that cannot be removed stays, and is reported.
         if call == "unlinkat", outcome.ending == .exit(0) {
           let left = Set(after.keys).subtracting(expected.after.keys)
           let reported = left.filter { outcome.errors.contains("out/\($0): cannot be removed: ") }
@@ -120,7 +120,7 @@ struct FaultSweepTests {
           if case .exit(let code) = outcome.ending, [66, 73].contains(code) { code } else { 74 }
         outcome.fails(status, run.tool, rule)
         if run.isInPlace { continue }
-        // If the fsync of the directory fails, a single file stays in the place of the old one.
+        // If the fsync of the directory fails, a single file stays in place of the old one.
         if outcome.errors.contains("the new file is complete and in place") {
           let isComplete = call == "fsync" && after == expected.after
           #expect(isComplete, "\(rule)")

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-/// An archive with a random fault in it, the same for the same seed.
+/// An archive with a random fault, the same for the same seed.
 private struct Mutation {
   private(set) var bytes: [UInt8]
   private(set) var description: [String] = []
@@ -12,14 +12,14 @@ private struct Mutation {
   init(_ archive: Archive, seed: UInt64) {
     random = Seeded(seed)
     var archive = archive
-    // Half of the faults get past the checksums, to the code behind them.
+    // Half of the faults have correct checksums, and reach the code after the check.
     if Bool.random(using: &random) { Mutation.lie(in: &archive, &random) }
     bytes = archive.bytes()
     for _ in 0..<Int.random(in: 0...2, using: &random) { spoil() }
     if bytes == Sample.smallBytes { spoil() }
   }
 
-  /// Random fields of random parts replaced by numbers that hurt, checksums right.
+  /// Replaces random fields of random parts by critical numbers, with correct checksums.
   private static func lie(in archive: inout Archive, _ random: inout Seeded) {
     let numbers: [UInt64] = [0, 1, 2, 4, 511, 512, 4096, 12288, 65535, 65536, 1 << 31, .max]
     for _ in 0..<Int.random(in: 1...3, using: &random) {
@@ -53,7 +53,7 @@ private struct Mutation {
     case 5: bytes.insert(contentsOf: Array(bytes[range]), at: 0)
     default: bytes.append(contentsOf: Array(bytes[range]))
     }
-    // Headers are a small part of an archive, and the tenderest.
+    // Headers are a small part of an archive, and the most sensitive.
     if kind < 2, let header = Sample.small.extentOffsets().randomElement(using: &random),
       header + 64 < bytes.count
     {
@@ -95,11 +95,11 @@ struct FuzzTests {
   private func judge(
     _ outcome: Outcome, _ tool: Tool, _ arguments: [String], _ comment: String
   ) throws {
-    // A fault may rename or remove the only drive: then there is none (66), or are several (64).
+    // A fault may rename or remove the only drive: then there may be none (66), or several (64).
     let allowed: [Int32] = tool == .cat ? [0, 64, 65, 66] : [0, 65]
     #expect(allowed.map(Ending.exit).contains(outcome.ending), "\(comment) \(outcome.errors)")
     if outcome.ending == .exit(0) {
-      // A range that is complete in an archive that is not gets a warning.
+      // A complete range in an incomplete archive gets a warning.
       let lines = outcome.errors.split(separator: "\n")
       let isExpected = lines.allSatisfy { $0.hasSuffix("; the requested range is complete") }
       #expect(isExpected && lines.count < 2, "\(comment) \(outcome.errors)")

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-/// One line of `Golden/SHA256SUMS`: what a member of a reference archive must hash to.
+/// One line of `Golden/SHA256SUMS`: the expected hash of a member of a reference archive.
 struct GoldenMember: Sendable, CustomTestStringConvertible {
   var hash: String
   var archive: String
@@ -23,7 +23,7 @@ struct GoldenMember: Sendable, CustomTestStringConvertible {
 
   static let archives = Set(all.map(\.archive)).sorted()
 
-  /// The name that this member has as a file.
+  /// The file name of this member.
   var file: String {
     switch name {
     case "vmstate": "vmstate.bin"

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-/// One lie about `Sample.small`, told in its extents.
+/// An invalid value in the extents of `Sample.small`.
 struct ExtentLie: Sendable, CustomTestStringConvertible {
   var testDescription: String
   var tell: @Sendable (inout Archive) -> Void
@@ -13,12 +13,12 @@ struct ExtentLie: Sendable, CustomTestStringConvertible {
     self.tell = tell
   }
 
-  /// A field of the second extent replaced, its checksum right.
+  /// Replaces a field of the second extent, with a correct checksum.
   private init(_ description: String, _ edits: Edit...) {
     self.init(description) { $0.extents[1].edits = edits }
   }
 
-  /// A byte of the second extent changed after its checksum was taken.
+  /// Changes a byte of the second extent after its checksum was computed.
   private init(_ description: String, wound offset: Int) {
     self.init(description) { $0.extents[1].wounds = [Edit(offset: offset, bytes: [0xa5])] }
   }
@@ -64,7 +64,7 @@ struct ExtentLie: Sendable, CustomTestStringConvertible {
       archive.extents[1].slots.append(Archive.Slot(device: 1, cluster: 1, mask: 0, blocks: []))
     },
     ExtentLie("a block wholly past the end") { archive in
-      // 200704 bytes are 49 blocks: of the last cluster there is one.
+      // 200704 bytes are 49 blocks: the last cluster has one.
       archive.extents[3].slots[0]?.mask = 0b10
       archive.extents[3].slots[0]?.blocks = Image.full(blockSize, seed: 5)
     },
@@ -98,7 +98,7 @@ struct HostileExtentTests {
 
   init() throws { dir = try Scratch() }
 
-  /// Every tool from a file and a pipe; nothing appears, and what is said is one line.
+  /// Every tool from a file and a pipe; no file appears, and the message is one line.
   private func expectRefused(
     _ bytes: [UInt8], _ comment: String = "", sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
@@ -162,7 +162,7 @@ struct HostileExtentTests {
   }
 
   @Test func `more of a VM state than memory`() throws {
-    // The last number there is, out of order: neither space nor time goes into it.
+    // The largest number, out of order: it must cost neither space nor time.
     var archive = Archive([Archive.Disk("vmstate", Sample.state)])
     let far = Archive.Slot(device: 1, cluster: .max, mask: 0, blocks: [])
     archive.extents.append(Archive.Extent([far]))
@@ -172,7 +172,7 @@ struct HostileExtentTests {
   }
 }
 
-/// format.md, "What other tools get wrong": each of these ruined somebody's restore.
+/// format.md, "What other tools get wrong": each of these made a restore fail.
 @Suite("Cases that other tools get wrong")
 struct KnownFaultTests {
   let dir: Scratch

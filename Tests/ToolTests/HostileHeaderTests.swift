@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-/// One lie about `Sample.small`, told in its header.
+/// An invalid value in the header of `Sample.small`.
 struct HeaderLie: Sendable, CustomTestStringConvertible {
   var testDescription: String
   var edits: [Edit] = []
@@ -94,7 +94,7 @@ struct HeaderLie: Sendable, CustomTestStringConvertible {
     HeaderLie("padding, unsealed", unsealed: Edit(offset: 12799, bytes: [1])),
   ]
 
-  /// All other devices, each of the size given and with the first one's name: 253 lies.
+  /// All 253 other devices, each with the given size and the name of the first one.
   private static func claims(of size: UInt64) -> Edit {
     var bytes: [UInt8] = []
     for _ in 2...254 {
@@ -124,9 +124,9 @@ struct HostileHeaderTests {
     if dir.exists("out") { try dir.expectNames([], in: "out") }
     for (tool, arguments) in [(Tool.cat, ["a.vma", "scsi0"]), (.toTar, ["a.vma"])] {
       let outcome = try dir.run(tool, arguments)
-      // A lie about another drive may be none about this one.
+      // An invalid value for another drive may not affect this one.
       if tool == .cat, outcome.output == Sample.smallImage, outcome.ending == .exit(0) { continue }
-      // Where the lie took the device away, there is no such member either.
+      // If it removes the device, the member does not exist.
       #expect([.exit(65), .exit(66)].contains(outcome.ending), "\(outcome.command)")
       #expect(outcome.complaint(about: tool) == nil, "\(outcome.errors)")
     }
@@ -138,7 +138,7 @@ struct HostileHeaderTests {
     archive.edits = lie.edits
     let bytes = archive.bytes()
     try dir.write(bytes, to: "a.vma")
-    // Two gigabytes of address space are far from what is claimed.
+    // Two gigabytes of address space are much less than the claimed size.
     for command in ["-t a.vma", "-C out a.vma", "-C out < <(cat a.vma)", "-t < <(cat a.vma)"] {
       try dir.sh("ulimit -v 2000000; exec vma-unpack \(command)").fails(65, .unpack)
     }
@@ -166,7 +166,7 @@ struct HostileHeaderTests {
     let name = try #require(layout.deviceNames.first)
     archive.edits = [.big(4096, UInt32(name)), .big(4104, UInt64(512))]
     let bytes = archive.bytes()
-    // Whether it counts as damage or is passed over, it is no disk.
+    // It may be damage or be ignored, but it is not a disk.
     let outcome = try dir.run(.unpack, "-C", "out", input: .pipe(bytes))
     #expect([.exit(0), .exit(65)].contains(outcome.ending))
     if outcome.ending == .exit(0) {

@@ -7,7 +7,7 @@ import Testing
 struct HostileNameTests {
   let dir: Scratch
 
-  /// What may not become a file's name, and why.
+  /// Names that a file must not get, and the reasons.
   static let evil: [[UInt8]] =
     [
       "../x", "../../x", "/abs", "/tmp/abs", "a/b", "a/", "/", "", ".", "..", "a/../b", "./a",
@@ -59,7 +59,7 @@ struct HostileNameTests {
     try expectRefused(archive)
     try dir.run(.toTar, "a.vma").fails(65, .toTar)
     try dir.run(.toTar, input: .pipe(archive.bytes())).fails(65, .toTar)
-    // Not selected, it is no hindrance.
+    // If it is not selected, it does not matter.
     try dir.run(.unpack, "--no-configs", "-C", "deep/out", "a.vma").succeeds()
     try dir.expectNames(["disk-d.raw"], in: "deep/out")
     try dir.run(.unpack, "-t", "a.vma").succeeds()
@@ -123,7 +123,7 @@ struct HostileNameTests {
     let name = "a\u{1b}]0;owned\u{07}\n\u{9b}31m\u{7f}b"
     var archive = Archive([Archive.Disk(name, Sample.efi), Archive.Disk("d", Sample.efi)])
     try dir.write(archive.bytes(), to: "a.vma")
-    // Errors that name a member: no such, which of many, a hostile name, an incomplete one.
+    // Errors with the name of a member: missing, one of many, hostile, incomplete.
     var outcomes = try [
       (Tool.cat, dir.run(.cat, "a.vma")), (.cat, dir.run(.cat, "a.vma", "x")),
       (.unpack, dir.run(.unpack, "-C", "deep/out", "a.vma")),

@@ -15,7 +15,7 @@ struct IdentityTests {
     try dir.sh("vma-pack -o v.vma -c d.conf d=d.img").succeeds()
   }
 
-  /// Commands that would each harm `v`, an archive.
+  /// Commands that would each damage the archive `v`.
   static let harms: [(Tool, String)] = [
     (.unpack, "vma-unpack --no-configs -m d=v v"), (.unpack, "vma-unpack --no-configs -m d=v < v"),
     (.unpack, "vma-unpack --no-configs -f -m d=./v v"),
@@ -80,7 +80,7 @@ struct IdentityTests {
       try dir.sh(command).fails(64, .unpack)
     }
     try dir.expect("t", holds: Sample.scsi)
-    // Standard output is one output, however it is called.
+    // Standard output is one output, whatever its name.
     try dir.sh("vma-to-tar -o /dev/stdout v.vma > s.tar && vma-to-tar v.vma | cmp - s.tar")
       .succeeds()
     try dir.sh("vma-unpack -v -C p two.vma > log 2>&1").succeeds()
@@ -100,7 +100,7 @@ struct IdentityTests {
       }
     }
     try dir.expect("v.vma", holds: sound)
-    // Parts of one file beside each other are two things.
+    // Separate parts of one file are two devices.
     try dir.resize("disk", to: 16 << 20)
     let low = try LoopDevice("--sizelimit 4M disk", in: dir)
     let high = try LoopDevice("--offset 8M disk", in: dir)

@@ -3,21 +3,21 @@
 import Foundation
 import Testing
 
-/// Node, ssh and expect make standard descriptors non-blocking, for themselves and for all who
-/// share them.
+/// Node, ssh and expect make standard descriptors non-blocking, for themselves and for all
+/// processes that share them.
 @Suite("C3: non-blocking descriptors", requires("python3"))
 struct NonBlockingTests {
   let dir: Scratch
 
   init() throws {
     dir = try Scratch()
-    // More than a pipe can hold, were it the largest.
+    // More than the largest pipe can contain.
     let image = Image.full(6 << 20, seed: 31)
     try dir.write(image, to: "d.img")
     try dir.write(
       Archive([Archive.Disk("d", image)], order: .shuffled(seed: 5)).bytes(), to: "a.vma")
-    // Gives its arguments a standard input, output and error that are non-blocking, of the kind
-    // given; input comes, and output is read, in pieces with pauses.
+    // Runs its arguments with non-blocking standard descriptors of the given kind; input is sent,
+    // and output is read, in pieces with pauses.
     try dir.write(
       """
       import os, pty, select, socket, subprocess, sys, threading, time

@@ -55,7 +55,7 @@ struct OptionClusterTests {
 
   @Test("C6: an empty value is a value")
   func empty() throws {
-    // And not a reason to use the next word.
+    // An empty value does not make the next word the value.
     try dir.run(.unpack, "--directory=", "a.vma").fails(73, .unpack)
     try dir.run(.unpack, "-C", "", "a.vma").fails(73, .unpack)
   }

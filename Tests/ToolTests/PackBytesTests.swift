@@ -31,7 +31,7 @@ struct PackBytesTests {
   @Test func `without them the UUID is random and the time is now`() throws {
     let archives = [
       ParsedArchive(try pack(["disk.img"])),
-      // Empty is as good as unset.
+      // Empty is the same as unset.
       ParsedArchive(try pack(["disk.img"], environment: ["SOURCE_DATE_EPOCH": ""])),
     ]
     #expect(archives[0].uuid != archives[1].uuid)

@@ -14,7 +14,7 @@ struct PackPVETests {
   }
 
   private func configuration(of outcome: Outcome) throws -> [String] {
-    // What was left out is reported.
+    // Omitted lines are reported.
     #expect(outcome.ending == .exit(0), "\(outcome.errors)")
     let parsed = ParsedArchive(outcome.output)
     #expect(parsed.faults == [])
@@ -47,7 +47,7 @@ struct PackPVETests {
       #expect(fields[2] == "drive-\(disk)")
       #expect(fields[5].isEmpty)
     }
-    // Of the rest, only the section is missing.
+    // Apart from these lines, only the section is missing.
     let rest = lines.filter { !$0.hasPrefix("#qmdump#map:") }.filter { !$0.isEmpty }
     #expect(rest == text.split(separator: "\n").prefix(3).map(String.init))
   }

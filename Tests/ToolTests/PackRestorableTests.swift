@@ -32,7 +32,7 @@ struct PackRestorableTests {
     try pack("vmstate=a.img").fails(65, .pack, saying: "vmstate")
     try pack("drive-scsi0=less.img", "vmstate=a.img").fails(65, .pack)
     try pack("drive-scsi0=a.img", "vmstate=a.img").succeeds()
-    // A machine without any disk restores.
+    // A machine without any disk can be restored.
     try pack().succeeds()
   }
 
@@ -84,7 +84,7 @@ struct PackRestorableTests {
     // Without --pve nothing changes.
     let plain = try dir.run(.pack, "-c", "qemu-server.conf=full.conf", "drive-scsi0=a.img")
     #expect(ParsedArchive(plain.output).configs.first?.data == Array(text.utf8))
-    // A tar for qmrestore is made of an archive that has them.
+    // The archive for a qmrestore tar has map lines.
     let map = "#qmdump#map:scsi0:drive-scsi0::raw:\n"
     try dir.write(text + map, to: "mapped.conf")
     let archive = try dir.run(
@@ -125,7 +125,7 @@ struct PackRestorableTests {
     }
     let outcome = try pack("-zfo", "vzdump-qemu-1.vma", "drive-scsi0=a.img")
     #expect(outcome.errors.contains("vzdump-qemu-NAME.vma.zst"))
-    // Only --pve is about qmrestore.
+    // Only --pve concerns qmrestore.
     try dir.run(.pack, "-fo", "a", "drive-scsi0=a.img").succeeds()
   }
 
@@ -144,7 +144,7 @@ struct PackRestorableTests {
     let outcome = try dir.run(.pack, "drive-scsi0=a.img")
     #expect(outcome.ending == .exit(0))
     #expect(outcome.errors.hasPrefix("vma-pack: a.img: looks like \(format); packing the file"))
-    // Of an odd size: the same word, and no advice to pad it.
+    // With an odd size: the same message, and no advice to pad it.
     try dir.write(signature + [1], to: "odd.img")
     try dir.run(.pack, "drive-scsi0=odd.img").fails(
       65, .pack, saying: "looks like \(format): export")

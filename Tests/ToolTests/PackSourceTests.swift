@@ -34,7 +34,7 @@ struct PackSourceTests {
       try dir.sh("cat x | vma-pack --size d=\(size) d=- > a.vma").succeeds()
       #expect(ParsedArchive(try dir.read("a.vma")).devices.first?.size == bytes)
     }
-    // The larger ones by what the header says before the pipe disappoints.
+    // The larger ones by the size in the header, before the pipe turns out to be too short.
     for (size, bytes) in [("3G", 3 << 30), ("2T", 2 << 40)] {
       try dir.sh("cat x | vma-pack --size d=\(size) d=- > a.vma").fails(65, .pack)
       let list = try dir.run(.unpack, "-l", "--json", "a.vma").succeeds().text

@@ -6,7 +6,7 @@ import Testing
 @Suite("Either all files get their names or none does, on any file system")
 struct PublishTests {
   let dir: Scratch
-  /// Calls that a file system may lack.
+  /// Calls that a file system may not support.
   static let lacks: [[String]] = [
     [], ["renameat2"], ["linkat"], ["tmpfile"], ["renameat2", "linkat"], ["renameat2", "tmpfile"],
     ["linkat", "tmpfile"], ["renameat2", "linkat", "tmpfile"],
@@ -39,7 +39,7 @@ struct PublishTests {
     return running.finish()
   }
 
-  /// All names in `out` and none hidden, with these contents, or the archive's own.
+  /// All names in `out`, without hidden ones, have these contents, or the archive's own.
   private func expectOut(old: [String: String]) throws {
     try dir.expectNames(old.keys.sorted(), in: "out")
     for (name, text) in old { try dir.expect("out/\(name)", holds: Array(text.utf8)) }
@@ -77,7 +77,7 @@ struct PublishTests {
     let environment = Self.environment(lacks)
     for name in Sample.wholeFiles {
       try dir.sh("rm -rf out; mkdir out").succeeds()
-      // Old files, which stay what they were.
+      // Old files, which must not change.
       var old: [String: String] = [:]
       for other in Sample.wholeFiles where other != name && !other.hasSuffix(".fw") {
         old[other] = "old \(other)"
@@ -114,7 +114,7 @@ struct PublishTests {
     finish(running).fails(73, .unpack, saying: "vmstate.bin")
     try dir.sh("rmdir m/out/vmstate.bin; ls -A m/out").succeeds()
     try dir.expectNames(Sample.wholeFiles.filter { $0 != "vmstate.bin" }, in: "m/out")
-    // A name that this file system does not take is known before the archive is read.
+    // A name that this file system does not support is reported before the archive is read.
     var archive = Archive([Archive.Disk("x", Sample.efi)])
     archive.devices[0].blob = Array("a:b".utf8) + [0]
     let refused = try dir.start(.unpack, ["-C", "m/new", "-"], input: .open)
@@ -129,7 +129,7 @@ struct PublishTests {
     let archive = Archive([Archive.Disk("a", Sample.efi), Archive.Disk("A", Sample.scsi)])
     try dir.write(archive.bytes(), to: "b.vma")
     try dir.sh("vma-unpack -C m/out b.vma").fails(73, .unpack)
-    // The program behind this file system may crash on it; then what stays is reported, too.
+    // The program of this file system may crash; then remaining files are reported, too.
     #expect(try dir.sh("vma-unpack -f -C m/out b.vma").ending == .exit(73))
     withExtendedLifetime(mount) {}
   }

@@ -3,12 +3,12 @@
 import Foundation
 import Testing
 
-/// Memory, threads and open files are limited: a run is right, or ends with one line.
+/// With limited memory, threads and open files, a run is right, or ends with one line.
 @Suite("C2: little memory, few threads, few open files")
 struct ResourceTests {
   let dir: Scratch
 
-  /// A run of a tool, and the files that it makes in `out`.
+  /// A run of a tool, and the files that it creates in `out`.
   struct Run: Sendable, CustomTestStringConvertible {
     var tool: Tool
     var arguments: String
@@ -48,7 +48,7 @@ struct ResourceTests {
     try dir.makeDirectory("out")
   }
 
-  /// Runs a command that makes files in `out`, which are gone afterwards.
+  /// Runs a command that creates files in `out`, which are removed afterwards.
   private func result(of run: Run, _ prefix: String, _ suffix: String = "") throws
     -> (outcome: Outcome, files: [String: [UInt8]])
   {
@@ -61,7 +61,7 @@ struct ResourceTests {
     return (outcome, files)
   }
 
-  /// - Returns: whether it came as far as to begin.
+  /// - Returns: whether the tool got far enough to start.
   private func check(
     _ run: Run, _ prefix: String, _ expected: [String: [UInt8]], statuses: [Int32] = [1],
     mayNotStart: Bool = false, sourceLocation: SourceLocation = #_sourceLocation
@@ -78,7 +78,7 @@ struct ResourceTests {
     // A library of libnbd fails in its constructor.
     if outcome.errors.contains("Error in GnuTLS initialization") { return false }
     outcome.fails(statuses[0], run.tool, prefix, sourceLocation: sourceLocation)
-    // Only what is redirected there by the shell is there; a restore's directory may be gone.
+    // Only files of the shell's redirections exist; a restore's directory may not.
     let names = run.arguments.contains("> out") ? ["result"] : []
     #expect(files.keys.sorted() == names, "\(prefix)", sourceLocation: sourceLocation)
     return true
@@ -88,11 +88,11 @@ struct ResourceTests {
   func `C2: any memory limit`(run: Run) throws {
     let expected = try result(of: run, "").files
     #expect(expected.keys.sorted() == run.files)
-    // From where the tool starts (in a debug build, which has all libraries of Swift) to where it
-    // has enough.
+    // From the limit at which the tool starts (in a debug build, with all Swift libraries) to one
+    // that is sufficient.
     var limit = 60_000
     while try !check(run, "ulimit -v \(limit);", expected, mayNotStart: true) { limit += 2_000 }
-    // The start of Swift itself needs something, and ends in a trap without it.
+    // The Swift runtime itself needs some, and traps without it.
     limit += 4_000
     for step in 0..<24 { _ = try check(run, "ulimit -v \(limit + step * 5_501);", expected) }
   }

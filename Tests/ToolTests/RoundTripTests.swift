@@ -63,7 +63,7 @@ struct RoundTripTests {
     try dir.run(.unpack, "-t", "--quick", "a.vma").succeeds()
     let byte = try dir.run(.cat, "--offset", "512G", "--length", "1", "a.vma")
     expectSame(byte.succeeds().output, [42])
-    // Sixteen million clusters each, by an unoptimised build on a busy machine. Reading them would take
+    // Sixteen million clusters each, in a debug build on a busy machine. Reading them would take
     // an hour.
     #expect(Date().timeIntervalSince(started) < 900)
   }

@@ -3,8 +3,8 @@
 import TestSupport
 import Testing
 
-/// Each run gets two seconds of processor time, in a debug build 30 (nothing is inlined there), and is
-/// killed after them.
+/// Each run is killed after two seconds of processor time; in a debug build after 30, because
+/// nothing is inlined there.
 @Suite("C5: the time depends on the bytes that are read, not on claimed sizes")
 struct SalvageCostTests {
   let dir: Scratch
@@ -25,7 +25,7 @@ struct SalvageCostTests {
       sourceLocation: sourceLocation)
   }
 
-  /// Devices of 256 TiB, of which a few clusters came, far from each other.
+  /// Devices of 256 TiB with a few clusters, far from each other.
   private func write(devices: Int, clusters: Int, to name: String) throws {
     var archive = Archive()
     archive.devices = (1...devices).map {
@@ -64,7 +64,7 @@ struct SalvageCostTests {
     }
   }
 
-  /// What looks like the start of extents, all the way.
+  /// Data that always looks like the start of an extent.
   @Test(
     "C5: 64 MiB of the magic of extents",
     arguments: ["magic", "magic and uuid", "uuid", "zero uuid", "plausible", "plausible, varied"])
@@ -80,7 +80,7 @@ struct SalvageCostTests {
     default: break
     }
     if kind.hasPrefix("plausible") {
-      // Each 24 bytes begin a header whose number of blocks is what its slots mark.
+      // Each 24 bytes start a header whose number of blocks matches its slots.
       unit = Array("VMAE".utf8) + [0, 0, 0, 0] + archive.uuid
       var count = 0
       for slot in 0..<59 {
@@ -101,11 +101,11 @@ struct SalvageCostTests {
     var flood = unit
     while flood.count < 64 << 20 { flood += flood }
     flood.removeLast(flood.count - 64 << 20)
-    // A whole extent behind it has to be found.
+    // An entire extent after it must be found.
     let last = archive.bytes(of: archive.extents.removeLast())
     try dir.write(archive.bytes() + flood + last, to: "flood.vma")
     try expectCheap("vma-unpack --salvage -C out flood.vma", [65])
-    // What follows the last extent decides whether its data is proven.
+    // The bytes after the last extent determine whether its data is proven.
     let name = "out/disk-drive-scsi0.raw"
     try dir.expect(dir.exists(name) ? name : name + ".partial", holds: Sample.smallImage)
   }

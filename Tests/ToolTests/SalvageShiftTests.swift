@@ -5,8 +5,8 @@ import Testing
 
 @Suite("--salvage does not report misplaced data as correct")
 struct SalvageShiftTests {
-  /// Bytes that a bad medium or a bad transfer adds in the midst of an extent's data shift all that
-  /// follows in it, be it in the middle of the archive or at its end.
+  /// Bytes inserted by a bad medium or transfer inside an extent's data shift the rest of it, in
+  /// the middle of the archive or at its end.
   @Test(arguments: [1, 100, 511, 512, 4095, 4096, 65536], [1, 3])
   func `B6 D: bytes inserted in the data of an extent`(count: Int, extent: Int) throws {
     let dir = try Scratch()
@@ -33,11 +33,11 @@ struct SalvageShiftTests {
       expectSame(Array(found[range]), Array(image[range]), "bytes \(range)")
       right += range.count
     }
-    // All other extents are sound.
+    // All other extents are intact.
     #expect(right >= 9 * clusterSize && right < 12 * clusterSize)
   }
 
-  /// The extent is as long as the archive says, up to the end of the file: what lacks is not its end.
+  /// The extent is as long as its header states, up to the end of the file, so its end is present.
   @Test func `B6: bytes missing from the data of the last extent`() throws {
     let dir = try Scratch()
     let image = Image.full(6 * clusterSize, seed: 60)

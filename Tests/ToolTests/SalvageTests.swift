@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-/// A GNU ddrescue mapfile: what is known of each part of a disk.
+/// A GNU ddrescue mapfile: the state of each part of a disk.
 private struct RescueMap {
   var areas: [(start: Int, size: Int, status: Character)] = []
 
@@ -44,7 +44,7 @@ private struct RescueMap {
 @Suite("--salvage restores the intact parts of a damaged archive, and reports what is lost")
 struct SalvageTests {
   let dir: Scratch
-  /// Twelve clusters of data in six extents, behind three of another disk.
+  /// Twelve clusters of data in six extents, after three of another disk.
   static let image = Image.full(12 * clusterSize - 512, seed: 55)
   static let other = Image.full(3 * clusterSize, seed: 56)
   static let archive: Archive = {
@@ -59,7 +59,7 @@ struct SalvageTests {
 
   init() throws { dir = try Scratch() }
 
-  /// All clusters but these, which are zero.
+  /// The image with zeros in place of these clusters.
   private func image(without lost: Set<Int>) -> [UInt8] {
     var image = Self.image
     for cluster in lost {
@@ -148,8 +148,8 @@ struct SalvageTests {
       let isWhole = dir.exists("\(target)/disk-b.raw")
       let found = try dir.read("\(target)/disk-b.raw" + (isWhole ? "" : ".partial"))
       #expect(found.count == Self.image.count)
-      // Whether the garbage lies behind the extent's data or in it cannot be known: that extent
-      // may be given up. What is called rescued must be right, and all that follows is.
+      // Whether the garbage is after the extent's data or inside it is unknown, so that extent may
+      // be lost. All data reported as rescued must be right, and all later data is.
       for cluster in 0..<11 {
         let range = cluster * clusterSize..<(cluster + 1) * clusterSize
         if map.isRescued(range.lowerBound) {
@@ -163,7 +163,7 @@ struct SalvageTests {
 
   @Test func `a piece missing from the middle`() throws {
     var bytes = Self.bytes
-    // From within the data of one extent to within the data of the next but one.
+    // From within the data of one extent to within the data of the second one after it.
     bytes.removeSubrange(Self.offsets[2] + 9000..<Self.offsets[4] + 8999)
     try dir.write(bytes, to: "broken.vma")
     let outcome = try dir.run(
@@ -171,7 +171,7 @@ struct SalvageTests {
     #expect(outcome.ending == .exit(65))
     let map = try map("maps/disk-b.map")
     map.expectCovers(Self.image.count)
-    // The extents beyond the next sound header are whole again.
+    // The extents after the next intact header are complete again.
     for cluster in [0, 1, 8, 9, 10, 11] { #expect(map.isRescued(cluster * clusterSize)) }
     for cluster in 4...7 { #expect(!map.isRescued(cluster * clusterSize)) }
     let partial = try dir.read("out/disk-b.raw.partial")
@@ -204,7 +204,7 @@ struct SalvageTests {
     try dir.write(archive.bytes(), to: "broken.vma")
     let outcome = try dir.run(.unpack, "--salvage", "-C", "out", "broken.vma")
     #expect(outcome.ending == .exit(65))
-    // They differ, so that neither is proven.
+    // They differ, so neither is proven.
     try dir.expect("out/disk-b.raw.partial", holds: Self.image)
   }
 
@@ -268,7 +268,7 @@ struct SalvageTests {
     try dir.sh("zstd -q a.vma && head -c 400000 a.vma.zst > cut.zst").succeeds()
     let outcome = try dir.run(.unpack, "--salvage", "-C", "out", "cut.zst")
     #expect(outcome.ending == .exit(65))
-    // Right as it may be: without the end of the frame it is not proven.
+    // It may be right, but without the end of the frame it is not proven.
     try dir.expect("out/disk-a.raw.partial", holds: Self.other)
     let partial = try dir.read("out/disk-b.raw.partial")
     expectSame(Array(partial.prefix(clusterSize)), Array(Self.image.prefix(clusterSize)))

@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// A GNU ddrescue mapfile, a sign for each cluster; of a torn cluster the first sign.
+/// A GNU ddrescue mapfile as one sign for each cluster; the first one if a cluster has several.
 private struct ClusterMap {
   var signs: [Character] = []
 
@@ -40,7 +40,7 @@ struct SalvageTruthTests {
     try ClusterMap(String(decoding: dir.read(name), as: UTF8.self), size: image.count).signs
   }
 
-  /// Salvages, and checks that what is called right is right.
+  /// Salvages, and checks that all data reported as correct is correct.
   ///
   /// - Returns: the signs of both disks.
   @discardableResult
@@ -88,9 +88,9 @@ struct SalvageTruthTests {
     let place =
       switch compressor {
       case .gzip: 8
-      // The check of 8 bytes lies before the index, whose size stands in the 12 bytes of the end.
+      // The check of 8 bytes is before the index, whose size is in the last 12 bytes.
       case .xz: 12 + (Int(bytes[bytes.count - 8]) + 1) * 4 + 4
-      // The combined checksum is the last but up to 7 bits.
+      // The combined checksum is at the end, except for up to 7 bits.
       case .bzip2: 3
       default: 2
       }
@@ -183,7 +183,7 @@ struct SalvageTruthTests {
   )
   func anyDamage(group: UInt64) throws {
     let compressor = Compressor.allCases[Int(group)]
-    // The header is in a frame of its own: without it there is nothing to salvage.
+    // The header is in a frame of its own: without it nothing can be salvaged.
     try dir.sh(
       """
       head -c 13312 a.vma > part.h; tail -c +13313 a.vma | split -b 500000 -d - part.t
@@ -210,13 +210,13 @@ struct SalvageTruthTests {
 
   // MARK: Two copies
 
-  /// Changes one byte in an archive; the bytes around it stay where they are.
+  /// Changes one byte in an archive; the bytes around it keep their positions.
   @Test(
     "B6: two copies of a cluster that differ leave it unproven; two equal ones prove it",
     arguments: ["file", "in place"], [true, false])
   func twoCopies(target: String, differ: Bool) throws {
     var archive = Self.archive
-    // A full cluster, and one that is zeros by its mask.
+    // A full cluster, and one that is zeros according to its mask.
     let slots = archive.extents.flatMap { $0.slots.compactMap(\.self) }.filter { $0.device == 2 }
     var full = try #require(slots.first { $0.mask.nonzeroBitCount == 16 })
     var empty = try #require(slots.first { $0.mask == 0 })
@@ -312,7 +312,7 @@ struct SalvageTruthTests {
     try dir.expect("out/disk-a.map", holds: Array("y".utf8))
     try dir.expect("out/disk-a.raw", holds: Self.other)
 
-    // All drives damaged: each gets a name that ends in .partial, and the config keeps its own.
+    // All drives are damaged: each gets a name that ends in .partial, and the config keeps its own.
     try dir.sh("rm -rf out").succeeds()
     var damaged = bytes
     let offsets = archive.extentOffsets()
@@ -342,7 +342,7 @@ struct SalvageTruthTests {
     try dir.expect("out/disk-b.raw.partial", holds: Self.image)
     #expect(try map("maps/disk-a.map", of: Self.other).allSatisfy { $0 == "?" })
     #expect(dir.exists("out/qemu-server.conf.partial"))
-    // The uuid is in every extent, too.
+    // The UUID is in every extent, too.
     damaged = bytes
     damaged[12] ^= 0xff
     try dir.write(damaged, to: "damaged.vma")

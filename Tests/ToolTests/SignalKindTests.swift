@@ -3,14 +3,14 @@
 import Foundation
 import Testing
 
-/// Every signal that ends a process by default, but SIGKILL, ends a run as SIGTERM does.
+/// Every signal that ends a process by default, except SIGKILL, ends a run like SIGTERM.
 @Suite("C2: all signals that end a run")
 struct SignalKindTests {
   let dir: Scratch
   let half = Array(Sample.wholeBytes.prefix(Sample.wholeBytes.count / 2))
 
-  /// Not those that stop a process or do nothing, nor the C library's own, nor the three that mean
-  /// something else.
+  /// Not those that stop a process or have no effect, nor the C library's own, nor the three that
+  /// are used otherwise.
   static let ending: [Int32] = (1...64).filter {
     ![
       SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGCHLD, SIGURG, SIGWINCH, SIGXFSZ,

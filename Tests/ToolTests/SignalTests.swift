@@ -6,7 +6,7 @@ import Testing
 @Suite("A stopped run leaves nothing, and a waiting one prints its status")
 struct SignalTests {
   let dir: Scratch
-  /// Enough that a part of it is written while the rest is missing.
+  /// Large enough that a part of it is written while the rest is missing.
   let part = Array(Sample.wholeBytes.prefix(Sample.wholeBytes.count / 2))
 
   init() throws {
@@ -126,7 +126,8 @@ struct SignalTests {
     running.send(Sample.wholeBytes.dropFirst(part.count))
     let outcome = running.finish()
     #expect(outcome.ending == .exit(0))
-    // In a log, whole lines, and the size of the disks, which the header of the pipe's archive has.
+    // A log contains complete lines, and the size of the disks from the header of the pipe's
+    // archive.
     for line in outcome.errorLines.dropLast() {
       #expect(line.contains(/^vma-[a-z-]+: \d+ %, .* of \d.*iB$/), "\(line)")
     }
@@ -152,7 +153,7 @@ struct SignalTests {
   @Test(requires("python3"), arguments: ["", "cat |"])
   func `in a pipeline, only the last tool shows progress`(between: String) throws {
     try dir.write(Sample.wholeBytes, to: "a.vma")
-    // The header that vma-pack writes says that it is there.
+    // The header that vma-pack writes shows that it has started.
     let pipeline = """
       set -o pipefail
       { head -c \(part.count) a.vma; sleep 2; tail -c +\(part.count + 1) a.vma; } |
@@ -169,7 +170,7 @@ struct SignalTests {
 
   @Test(arguments: [Tool.cat, .toTar], ["a.vma", "- < <(cat a.vma)"])
   func `a reader that exits ends a filter silently`(tool: Tool, source: String) throws {
-    // More than a pipe can hold, were it the largest.
+    // More than the largest pipe can contain.
     let disk = Archive.Disk("d", Image.full(4 << 20, seed: 4))
     try dir.write(Archive([disk]).bytes(), to: "a.vma")
     let outcome = try dir.sh(

@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-/// Standard error is a pipe that is full, and whose reader stands still or is gone.
+/// Standard error is a full pipe whose reader has stopped or exited.
 @Suite("C1: no run waits for standard error")
 struct StandardErrorTests {
   let dir: Scratch
@@ -15,7 +15,7 @@ struct StandardErrorTests {
     try dir.makeDirectory("out")
   }
 
-  /// Runs a command whose standard error, `stuck`, takes nothing.
+  /// Runs a command whose standard error, `stuck`, accepts nothing.
   private func runStuck(_ command: String, seconds: Int = 60) throws -> Outcome {
     try dir.sh(
       """
@@ -65,7 +65,7 @@ struct StandardErrorTests {
     }
   }
 
-  /// SIGUSR1 asks for a status line, which there is no room for.
+  /// SIGUSR1 requests a status line, for which there is not enough space.
   @Test(arguments: [SIGTERM, SIGHUP, SIGALRM, SIGUSR1])
   func `C1: signals work even if standard error is blocked`(number: Int32) throws {
     let outcome = try runStuck(

@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Once a run succeeds, its data is on disk", requires(.tracing))
 struct SyncTests {
-  /// Half of the targets of `-m` were written before a power cut if nothing synced them.
+  /// Without a sync, a power failure could lose half of the targets of `-m` that were written.
   @Test func `D: a file that is overwritten in place is synced after the last write`() throws {
     let dir = try Scratch()
     try dir.write(Sample.wholeBytes, to: "a.vma")

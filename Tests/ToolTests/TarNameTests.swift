@@ -15,7 +15,7 @@ struct TarNameTests {
 
   init() throws { dir = try Scratch() }
 
-  /// Two names that differ at their end.
+  /// Two names that differ only at their end.
   private static func pair(_ start: [UInt8]) -> [[UInt8]] { [start + [49], start + [50]] }
 
   static let names: [[[UInt8]]] = {
@@ -65,7 +65,7 @@ struct TarNameTests {
         continue
       }
       written += 1
-      // What comes through a pipe is the same.
+      // The result from a pipe is the same.
       if written % 4 == 1 { try dir.sh("cat a.vma | vma-to-tar \(words) | cmp - t.tar").succeeds() }
       let isPAX = options.isEmpty || options.hasPrefix("--prefix")
       for reader in Self.readers where !(isPAX && reader.hasPrefix("busybox")) {
@@ -84,7 +84,7 @@ struct TarNameTests {
     #expect(written > (options.hasSuffix("ustar") ? 10 : 35))
   }
 
-  /// Of a file whose name need not be text.
+  /// The content of a file whose name need not be text.
   private func contents(_ path: [UInt8]) -> [UInt8]? {
     let file = (path + [0]).map { CChar(bitPattern: $0) }.withUnsafeBufferPointer {
       $0.baseAddress.flatMap { fopen($0, "r") }

@@ -98,7 +98,7 @@ struct TarReaderTests {
     var archive = Archive([Archive.Disk("x", Sample.efi)])
     archive.devices[0].blob = [0x61, 0xff, 0xfe, 0]
     try dir.write(archive.bytes(), to: "b.vma")
-    // GNU tar may grumble about a keyword.
+    // GNU tar may warn about a keyword.
     try dir.sh(
       "vma-to-tar b.vma | tar -x -C out 2> /dev/null && mv out/disk-a$'\\xff\\xfe'.raw plain"
     )
@@ -135,7 +135,7 @@ struct TarReaderTests {
     try dir.resize("disk.img", to: size)
     try dir.put(Image.full(4096, seed: 9), into: "disk.img", at: 8 << 30)
     try dir.sh("vma-pack -o b.vma disk.img").succeeds()
-    // All of it where holes are carried; only its head where every zero is.
+    // The entire disk if holes are stored; only its head if all zeros are.
     if options.isEmpty {
       try dir.sh(
         """
@@ -145,7 +145,7 @@ struct TarReaderTests {
       #expect(try #require(dir.status(of: "out/disk-disk0.raw")).st_size == off_t(size))
       try dir.sh("cat b.vma | vma-to-tar | tar -tv > list").succeeds()
     } else {
-      // The last fault is that of tar, whose input is cut.
+      // The last error is that of tar, whose input is truncated.
       let cut = try dir.sh(
         "vma-to-tar \(options) b.vma | head -c 65536 | tar -tv > list 2> /dev/null")
       #expect(cut.ending == .exit(2))

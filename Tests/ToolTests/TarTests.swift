@@ -6,7 +6,7 @@ import Testing
 @Suite("The members of a tar: selection, order and attributes")
 struct TarTests {
   let dir: Scratch
-  /// Prints of each member all that tar knows: name, size, mode, owners, time, type.
+  /// Prints all attributes of each member that tar supports: name, size, mode, owners, time, type.
   static let lister = """
     import sys, tarfile
     for m in tarfile.open(sys.argv[1]):

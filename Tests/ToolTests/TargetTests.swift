@@ -7,7 +7,7 @@ import Testing
 @Suite("Targets on thin storage, and targets that cannot be written")
 struct TargetTests {
   let dir: Scratch
-  /// Means of making zeros that a device may lack.
+  /// Calls for zeros that a device may not support.
   static let lacks = ["", "fallocate", "fallocate,zero_range", "zero_range"]
 
   init() throws { dir = try Scratch() }
@@ -44,7 +44,7 @@ struct TargetTests {
     let device = try LoopDevice("image", in: dir)
     let calls = try dir.countCalls(
       .unpack, ["--no-configs", "-m", "d=\(device.path)", "sparse.vma"])
-    // In steps between which a signal is noticed.
+    // In steps, so that signals are handled in between.
     #expect((8...20).contains(calls["fallocate"] ?? 0))
     try dir.sh("cmp sparse \(device.path) && sync").succeeds()
     #expect(try dir.allocated("image") < 2 << 20)
@@ -56,7 +56,7 @@ struct TargetTests {
       let image = Image.mixed(size, seed: UInt64(510 + number))
       let archive = Archive([Archive.Disk("d", image)], order: .shuffled(seed: 3))
       try dir.write(archive.bytes(), to: "a.vma")
-      // Data, zeros and holes, so that reading first finds all of them.
+      // Data, zeros and holes, so that checks find all of them.
       let old =
         Image.full(1 << 20, seed: 9) + Image.zeros(1 << 20) + Image.mixed(2 << 20, seed: 10)
       try dir.write(old, to: "file")

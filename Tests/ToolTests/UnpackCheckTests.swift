@@ -72,7 +72,7 @@ struct UnpackCheckTests {
       .big(4096 + 32 + 4, UInt32(0xdead_beef)),
       Edit(offset: 4096 + 32 + 16, bytes: Image.full(16, seed: 2)),
       Edit(offset: 12288, bytes: [0xff]),
-      // Half a config and half a device are none.
+      // Half a config and half a device do not count.
       .big(2044 + 4 * 9, UInt32(1)), .big(3068 + 4 * 10, UInt32(1)),
       .big(4096 + 32 * 9, UInt32(1)), .big(4096 + 32 * 10 + 8, UInt64(512)),
     ]

@@ -13,7 +13,7 @@ struct UnpackMapTests {
     try dir.write(Sample.wholeBytes, to: "a.vma")
   }
 
-  /// The disk, and what was behind it before.
+  /// The disk, and the previous bytes after it.
   private func restored(over old: [UInt8]) -> [UInt8] {
     Sample.scsi + old.dropFirst(Sample.scsi.count)
   }
@@ -215,7 +215,7 @@ struct UnpackMapTests {
     let arguments = ["-d", "scsi0", "--no-configs", "-m", "scsi0=\(device.path)", "a.vma"]
     try dir.run(.unpack, arguments).fails(73, .unpack)
     expectSame(try dir.sh("cat \(device.path)").output, old)
-    // As the output of the other tools.
+    // As the output of the other tools, too.
     try dir.sh("vma-to-tar -o \(device.path) a.vma").fails(73, .toTar, saying: "is in use")
     try dir.sh("vma-pack -o \(device.path) a.vma").fails(73, .pack, saying: "is in use")
     expectSame(try dir.sh("cat \(device.path)").output, old)

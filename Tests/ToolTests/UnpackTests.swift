@@ -154,7 +154,7 @@ struct UnpackTests {
     #expect(synced.count >= Sample.wholeFiles.count || synced.contains { $0.contains("syncfs") })
   }
 
-  // MARK: What is there already
+  // MARK: Existing files
 
   @Test(arguments: Sample.wholeFiles)
   func `an existing file is 73, and nothing is written`(name: String) throws {
@@ -226,7 +226,7 @@ struct UnpackTests {
 
   @Test func `a full disk is 74 and leaves nothing`() throws {
     try dir.run(.unpack, ["-C", "out", "a.vma"], fault: "pwrite:3:ENOSPC").fails(74, .unpack)
-    // A limit is known before anything is written.
+    // A limit is reported before anything is written.
     try dir.sh("trap '' XFSZ; ulimit -f 600; vma-unpack -C out a.vma").fails(73, .unpack)
     if dir.exists("out") { try dir.expectNames([], in: "out") }
   }

@@ -34,7 +34,7 @@ import VMA
     #expect(Array(bytes[2044..<2048]) == hex("00000001"))
     #expect(Array(bytes[3068..<3072]) == hex("00000014"))
     #expect(Array(bytes[4128 + 8..<4128 + 16]) == hex("00000000 00084000"))
-    // The length of a blob is little-endian, and a name's counts its NUL.
+    // The length of a blob is little-endian, and that of a name includes its NUL.
     #expect(Array(bytes[12288..<12292]) == hex("00 1100 71"))
   }
 
@@ -93,7 +93,7 @@ import VMA
       refusal { $0.configs = .init(repeating: $0.configs[0], count: 257) } == .configCount)
   }
 
-  /// Each lie has a right checksum over it.
+  /// Each invalid header has a correct checksum.
   @Test(arguments: [
     ("magic", 0, "564d4145", FormatError.Code.notAnArchive),
     ("version", 4, "00000002", .version),
@@ -139,7 +139,7 @@ import VMA
     }
   }
 
-  /// The size of `vmstate` is an estimate, which need not be round.
+  /// The size of `vmstate` is an estimate, and can be any number.
   @Test func anySizeOfVMStateIsKept() throws {
     var header = Self.sample
     for size in [1, 100, 513, VMAFormat.maximumDeviceSize] {

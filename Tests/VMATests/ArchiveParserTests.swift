@@ -6,12 +6,12 @@ import Testing
 import VMA
 
 @Suite struct ArchiveParserTests {
-  /// What a parser makes of bytes in pieces.
+  /// A parser's result for bytes in pieces.
   struct Reading {
     var parser = ArchiveParser(digest: MD5.self)
     var header: ArchiveHeader?
     var extentCount = 0
-    /// Bytes that were reported, by device; what was not is 0xee.
+    /// The reported bytes, by device; all others are 0xee.
     var disks: [UInt8: [UInt8]] = [:]
 
     mutating func add(_ bytes: [UInt8]) throws {
@@ -64,7 +64,7 @@ import VMA
     }
   }
 
-  /// By the number of bytes that the parser asks for, and without the data.
+  /// In pieces of the size that the parser needs, and without the data.
   @Test(arguments: 0..<20 as Range<UInt64>)
   func dataCanBeSkipped(seed: UInt64) throws {
     let archive = try SampleArchive(seed: seed)
@@ -89,7 +89,7 @@ import VMA
     #expect(starts == archive.extentStarts)
   }
 
-  /// Where data is skipped in part, the rest is right.
+  /// If data is skipped in part, the rest is correct.
   @Test(arguments: 0..<20 as Range<UInt64>)
   func dataCanBeSkippedInPart(seed: UInt64) throws {
     let archive = try SampleArchive(seed: seed, deviceCount: 2...3)

@@ -24,7 +24,7 @@ import VMA
     var random = SeededGenerator(seed: seed)
     let disk = Self.disk(1, clusters: clusters)
     var census = try ClusterCensus([disk])
-    // Of a large disk only some clusters: in runs, as they come, and here and there.
+    // Of a large disk only some clusters: in runs, as usual, and scattered.
     var present: Set<UInt64> = []
     for _ in 0..<8 {
       let start = UInt64.random(in: 0..<clusters - 100, using: &random)
@@ -40,7 +40,7 @@ import VMA
       Self.fault(&census, again) == .duplicateCluster)
     #expect(census.count(of: disk) == UInt64(present.count))
 
-    // Runs and gaps, against the plain set.
+    // Runs and gaps, compared with the plain set.
     for cluster in present.prefix(50) {
       var end = cluster
       while present.contains(end) { end += 1 }
@@ -58,7 +58,7 @@ import VMA
     #expect(fault(ExtentHeader.Slot(device: 1, cluster: 0, mask: 0)) == .unknownDevice)
     #expect(fault(ExtentHeader.Slot(device: 2, cluster: 2, mask: 0)) == .beyondEnd)
     #expect(fault(ExtentHeader.Slot(device: 2, cluster: .max, mask: 0)) == .beyondEnd)
-    // Two blocks of the second cluster lie within the disk, the second in part.
+    // Two blocks of the second cluster are inside the disk, the second one in part.
     #expect(fault(ExtentHeader.Slot(device: 2, cluster: 1, mask: 0b100)) == .beyondEnd)
     #expect(fault(ExtentHeader.Slot(device: 2, cluster: 1, mask: 0b11)) == nil)
     #expect(fault(ExtentHeader.Slot(device: 2, cluster: 0, mask: 0xffff)) == nil)
@@ -97,7 +97,7 @@ import VMA
     ) { try census.checkComplete([second]) }
   }
 
-  /// 254 disks of 256 TiB are claimed in a few bytes and must cost no more.
+  /// 254 disks of 256 TiB can be claimed in a few bytes, and must not cost memory.
   @Test func claimsCostNoMemory() throws {
     let disks = VMAFormat.deviceIDs.map { Self.disk($0, clusters: 1 << 32) }
     var census = try ClusterCensus(disks)

@@ -27,7 +27,7 @@ import VMA
   @Test func unusedSlotsMayBeAnywhere() throws {
     let slot = ExtentHeader.Slot(device: 3, cluster: 7, mask: 0x8001)
     var bytes = serialize(try ExtentHeader(slots: [slot]), uuid: Self.uuid)
-    // To the last slot, with something in the slots before that are not used.
+    // In the last slot, with nonzero bytes in unused slots before it.
     bytes.replaceSubrange(504..<512, with: bytes[40..<48])
     bytes.replaceSubrange(40..<48, with: hex("ffff0000 00000009"))
     let header = try parseExtent(resealed(bytes, md5At: 24), uuid: Self.uuid)
@@ -54,12 +54,12 @@ import VMA
     #expect(fault(43, "ff") == .unknownDevice)
     #expect(fault(8, "ff") == .foreignExtent)
     #expect(fault(100, "01", sealed: false) == .extentChecksum)
-    // Reserved fields are accepted whatever they hold.
+    // Reserved fields may contain anything.
     #expect(fault(4, "ffff") == nil)
     #expect(fault(42, "ff") == nil)
   }
 
-  /// The joined pieces, taken apart again, are the blocks of the slots in their order.
+  /// The joined pieces, split again, are the blocks of the slots in their order.
   @Test(arguments: 0..<200 as Range<UInt64>)
   func piecesAreTheBlocks(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)

@@ -5,8 +5,8 @@ import TestSupport
 import Testing
 import VMA
 
-/// Every public call of the library with values that no sane caller would use: it returns or throws,
-/// and never traps.
+/// Every public call of the library with values that no sane caller would use: it returns or
+/// throws, and never traps.
 @Suite struct HostileValueTests {
   static let numbers: [UInt64] = [
     0, 1, 100, 511, 512, 4096, 65535, 65536, 65537, 1 << 26, 1 << 32 - 1, 1 << 32, 1 << 36,
@@ -59,7 +59,7 @@ import VMA
         _ = error.description
         continue
       }
-      // What a builder accepts, a parser reads.
+      // An archive that a builder accepts can be parsed.
       var parser = ArchiveParser(digest: MD5.self)
       var index = 0
       let event = try parser.next(in: builder.headerBytes.span, from: &index)

@@ -4,7 +4,7 @@ import Archives
 import TestSupport
 import VMA
 
-/// A random archive, and what is in it.
+/// A random archive, and its content.
 struct SampleArchive {
   var header: ArchiveHeader
   /// The content of each device, by its id.

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 import VMA
 
-/// The code of the articles in VMA.docc works, and is what is compiled here.
+/// The code of the articles in VMA.docc works, and is the code compiled here.
 @Suite struct SnippetTests {
   private static let root = URL(fileURLWithPath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
@@ -29,7 +29,7 @@ import VMA
     #expect(page.contains("```swift\n\(code)```\n"))
   }
 
-  /// Warnings of docc are errors: links lead somewhere, and no parameter is forgotten.
+  /// Warnings of docc are errors: all links are valid, and all parameters are documented.
   @Test(Requirements(["docc", "make", "swiftc"]))
   func theDocumentationIsBuilt() throws {
     let (succeeds, output) = Command.run("make -s -C '\(Self.root.path)' docs 2>&1")

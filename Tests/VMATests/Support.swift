@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 import VMA
 
-/// Bytes written in hexadecimal, blanks between them or not.
+/// Bytes in hexadecimal, optionally separated by spaces.
 func hex(_ text: String) -> [UInt8] {
   let digits = text.filter { !$0.isWhitespace }.compactMap(\.hexDigitValue)
   return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
@@ -23,7 +23,7 @@ func serialize(_ header: ExtentHeader, uuid: ArchiveHeader.UUID) -> [UInt8] {
   header.serialized(uuid: uuid, digest: MD5.self)
 }
 
-/// The bytes with a right checksum over them, as one who means harm would make them.
+/// The bytes with a correct checksum, as an attacker would create it.
 func resealed(_ bytes: [UInt8], md5At offset: Int) -> [UInt8] {
   var bytes = bytes
   for index in 0..<16 { bytes[offset + index] = 0 }

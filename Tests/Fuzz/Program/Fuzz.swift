@@ -11,7 +11,7 @@ private func runFuzzer(
   _ test: @convention(c) (UnsafePointer<UInt8>?, Int) -> Int32
 ) -> Int32
 
-/// The target is named by the environment, as libFuzzer starts itself again with its arguments.
+/// The environment names the target, because libFuzzer restarts itself with its own arguments.
 @main
 struct Fuzz {
   private static let name = getenv("FUZZ_TARGET").map { String(cString: $0) } ?? ""

@@ -28,7 +28,7 @@ final class MemorySource: ByteSource, Sendable {
 }
 
 extension Target {
-  /// A whole archive, some of it damaged, read by the strict reader and by the one that salvages.
+  /// An entire archive, possibly damaged, read by the strict reader and by the salvaging one.
   public static let archive = Target(name: "archive") { input in
     var choices = Choices(input)
     let piece = [.max, 1 << 16, 4096, 512, 511, 77][Int(choices.byte() % 6)]
@@ -126,7 +126,7 @@ extension Target {
     try extent.header.forEachPiece { (piece) throws(Violation) in
       guard let position = piece.position else { return }
       let bytes = extent.buffer.withBytes(position..<position + piece.length) { bytes in
-        // One byte a block tells the blocks apart.
+        // One byte distinguishes the blocks.
         stride(from: 0, to: bytes.count, by: 4096).map { bytes[$0] }
       }
       for (index, byte) in bytes.enumerated() {
@@ -147,7 +147,7 @@ struct Place: Hashable {
 private struct SampleArchive {
   var header: ArchiveHeader
   var bytes: [UInt8]
-  /// Of each cluster, the first byte of each stored block.
+  /// The first byte of each stored block, for each cluster.
   var blocks: [Place: [UInt8]] = [:]
   var isComplete: Bool
   private var extentStarts: [Int] = []
@@ -172,7 +172,7 @@ private struct SampleArchive {
       (0..<device.clusterCount).map { Place(device: device.id, cluster: UInt32($0)) }
     }
     let isState = Set(devices.filter(\.isVMState).map(\.id))
-    // Any order, but of the state.
+    // Any order, except for the VM state.
     for _ in 0..<choices.byte() % 8 where !order.isEmpty {
       let (one, other) = (
         Int(choices.byte()) % order.count, Int(choices.byte()) % order.count

@@ -15,15 +15,14 @@ extension Target {
     try require(write(file, input, input.count) == input.count, "the temporary file is full")
     do {
       let first = try content(of: file)
-      // What is accepted is accepted every time, and as the same.
+      // A file that is accepted is accepted every time, with the same content.
       try require(try content(of: file) == first, "read twice is the same")
     } catch let failure as Failure {
       try require(failure.status == .badData, "\(failure.status) \(failure.message)")
     }
   }
 
-  /// The checksum of what is read of a file, at most 64 MiB: it may say in few bytes that it holds
-  /// much.
+  /// The checksum of at most the first 64 MiB of a file: a few bytes can decompress to much more.
   private static func content(of file: Int32) throws -> UInt64 {
     let input = try Input.open("/proc/self/fd/\(file)")
     let buffer = try Buffer(capacity: 1 << 18)

@@ -3,8 +3,8 @@
 import ChangedBlocks
 
 extension Target {
-  /// Records and the grammar of an event stream, from records in a short form: what stands in
-  /// each, with the sequence number mostly right.
+  /// Records and the grammar of an event stream, from records in a short form: their fields, with
+  /// the sequence number mostly right.
   public static let events = Target(name: "events") { input in
     var choices = Choices(input)
     var grammar = StreamGrammar()
@@ -70,7 +70,7 @@ extension Target {
     }
   }
 
-  /// What the manual promises of each record that is accepted.
+  /// What the manual promises for each accepted record.
   private static func check(
     _ record: Record, _ grammar: StreamGrammar, _ before: StreamGrammar
   ) throws {

@@ -80,7 +80,7 @@ extension Target {
     }
   }
 
-  /// Any 512 bytes: whatever is accepted is written as the same slots.
+  /// Any 512 bytes: if they are accepted, writing them results in the same slots.
   private static func checkRaw(_ bytes: [UInt8], _ uuid: ArchiveHeader.UUID) throws {
     var bytes = bytes + [UInt8](repeating: 0, count: 512 - bytes.count)
     bytes.replaceSubrange(0..<4, with: Array("VMAE".utf8))
@@ -94,7 +94,7 @@ extension Target {
       "read, written and read again is the same")
   }
 
-  /// Pieces, taken apart into blocks, are the blocks of the slots.
+  /// Pieces, split into blocks, are the blocks of the slots.
   private static func checkPieces(of header: ExtentHeader) throws {
     struct Block: Equatable {
       var device: UInt8
@@ -127,7 +127,7 @@ extension Target {
   }
 }
 
-/// The census as a child would write it.
+/// A simple implementation of the census.
 private struct Model {
   var devices: [ArchiveHeader.Device]
   var salvages: Bool

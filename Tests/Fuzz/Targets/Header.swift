@@ -3,15 +3,15 @@
 import Archives
 import VMA
 
-/// A digest that every header passes whose checksum field is zero, so that the fuzzer reaches what
-/// lies behind the checksum.
+/// A digest that accepts every header whose checksum field is zero, so that the fuzzer reaches the
+/// code after the checksum.
 struct NoDigest: MessageDigest {
   mutating func update(_ bytes: Span<UInt8>) {}
   consuming func finish() -> UInt128 { 0 }
 }
 
 extension Target {
-  /// The header of an archive, by patches to a sound one: which field, and what it becomes.
+  /// The header of an archive, from patches to a valid one: a field, and its new value.
   public static let header = Target(name: "header") { input in
     var choices = Choices(input)
     var bytes = [UInt8](
@@ -55,7 +55,7 @@ extension Target {
     do {
       written = try header.serialized(digest: MD5.self)
     } catch let error as FormatError {
-      // All else that is read can be written.
+      // Everything else that is read can be written.
       try require(error.code == .name && header.hasNULs, "cannot be written: \(error)")
       return
     }

@@ -4,7 +4,7 @@ import FoundationEssentials
 import TapTool
 
 extension Target {
-  /// What vma-tap reads from QEMU's monitor, and from its own worker process.
+  /// The messages that vma-tap receives from QEMU's monitor, and from its own worker process.
   public static let qmp = Target(name: "qmp") { input in
     var choices = Choices(input)
     let chunk = 1 + Int(choices.byte())
@@ -16,7 +16,7 @@ extension Target {
     try require(
       messages.reduce(0) { $0 + $1.count } <= bytes.count, "no more messages than bytes")
     for message in messages {
-      // Where brackets do not match, decoding finds out.
+      // Unmatched brackets are only detected by decoding.
       try require(message.first == UInt8(ascii: "{"), "an object")
       try decode(message)
     }
@@ -28,7 +28,7 @@ extension Target {
     }
   }
 
-  /// Complete objects up to the first thing that is none.
+  /// Complete objects before the first invalid data.
   private static func split(_ bytes: [UInt8], chunk: Int) -> [Data] {
     var splitter = JSONSplitter()
     var messages: [Data] = []
@@ -43,7 +43,7 @@ extension Target {
     return messages
   }
 
-  /// Everything that is asked for in a message: it is there, or the monitor is given up.
+  /// Every part of a message that is used: it exists, or the monitor is considered lost.
   private static func decode(_ message: Data) throws {
     try refusing { _ = try QMPMessage(message) }
     try refusing {
@@ -59,7 +59,7 @@ extension Target {
     do { try body() } catch let lost as QMPLost { _ = lost.description }
   }
 
-  /// Removes jobs and nodes from a QEMU that gives these answers, and touches no others.
+  /// Removes jobs and nodes from a QEMU with these answers, and changes no others.
   private static func remove(answers: [Data]) throws {
     let (jobs, nodes) = (["j1", "j2"], ["n1", "n2"])
     var removal = Removal(jobs: jobs, nodes: nodes)
@@ -99,7 +99,7 @@ extension Target {
     try require(split(command, chunk: 5) == [Data(command.dropLast())], "one object: \(text)")
   }
 
-  /// Text from words that QEMU says, which no mutation finds by chance.
+  /// Text that includes words of QEMU, which no mutation finds by chance.
   private static func tokens(_ input: [UInt8]) -> [UInt8] {
     var text: [UInt8] = []
     for byte in input {

@@ -31,7 +31,7 @@ extension Target {
         try options.separate(separated) == separated || words.contains("--"),
         "separated twice is the same: \(words)")
     }
-    // Long options are not the affair of getopt.
+    // getopt(3) does not support long options.
     guard !words.contains(where: { $0.utf8.starts(with: "--".utf8) && $0 != "--" }) else { return }
     try require(found(separated) == expected(words), "\(words) \(separated ?? [])")
   }

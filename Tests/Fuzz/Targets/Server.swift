@@ -59,7 +59,7 @@ extension Target {
     var answers: [UInt8] = []
     while true {
       if !rest.isEmpty {
-        // A server that has gone away reads no more.
+        // A server that has disconnected reads no more.
         let count = (try? socket.writeNow(rest.prefix(1 << 16))) ?? 0
         rest.removeFirst(count)
         if rest.isEmpty { shutdown(socket.raw, Int32(SHUT_WR)) }
@@ -78,7 +78,7 @@ extension Target {
   }
 }
 
-/// What a client sends, and what has to come of it.
+/// The bytes that a client sends, and their expected effect.
 private struct Client: CustomStringConvertible {
   let devices = [
     ArchiveHeader.Device(id: 1, name: [65], size: 5 * 65536 + 512),
@@ -89,7 +89,7 @@ private struct Client: CustomStringConvertible {
   var chunk: Int
   /// The export that it opens.
   var export: Int?
-  /// The last answers; nil where they depend on what is not modelled here.
+  /// The last answers; nil if they depend on something that is not modeled here.
   var expected: [UInt8]? = []
   var clusters: Set<UInt64> = []
 
@@ -135,7 +135,7 @@ private struct Client: CustomStringConvertible {
     add(option)
     add(UInt32(data.count))
     bytes += data
-    // Only a client of good manners is modelled.
+    // Only a well-behaved client is modeled.
     if [1, 7].contains(option), place < 8, data.count < 3 || data[3] < 200 { export = place % 2 }
     if option == 2 || option == 1 && place >= 8 { expected = nil }
   }
@@ -167,12 +167,12 @@ private struct Client: CustomStringConvertible {
     add(length)
     if command == 1 {
       guard length <= 32 << 20 else { return false }
-      // Not all of it: the client goes away within its data.
+      // The client disconnects within the data.
       let isTorn = length > 1 << 16
       let fill = choices.byte()
       bytes += [UInt8](repeating: fill, count: isTorn ? 100 : Int(length))
       guard !isTorn else {
-        // How much of it came is not modelled.
+        // How much of it arrived is not modeled.
         expected = nil
         return false
       }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A property that an input broke.
+/// A property that an input violates.
 public struct Violation: Error, CustomStringConvertible {
   public var description: String
 }
 
-/// Something that is given any bytes at all and must keep its promises.
+/// Code that receives arbitrary bytes and must keep its properties.
 public struct Target: Sendable {
   public var name: String
-  /// - Throws: `Violation`. Inputs that are refused are no violation.
+  /// - Throws: `Violation`. An input that is refused is not a violation.
   public var run: @Sendable ([UInt8]) throws -> Void
 
   public static let all = [
@@ -22,7 +22,7 @@ func require(_ condition: Bool, _ promise: @autoclosure () -> String) throws {
   if !condition { throw Violation(description: promise()) }
 }
 
-/// Reads an input as a sequence of choices. Behind its end all choices are 0.
+/// Reads an input as a sequence of choices. After its end all choices are 0.
 struct Choices {
   private var bytes: ArraySlice<UInt8>
 
@@ -46,7 +46,7 @@ struct Choices {
 
   mutating func rest() -> [UInt8] { bytes(bytes.count) }
 
-  /// A number of interest: small, or near a power of two.
+  /// A special number: small, or near a power of two.
   mutating func number() -> UInt64 {
     let kind = byte()
     if kind < 128 { return UInt64(kind) }

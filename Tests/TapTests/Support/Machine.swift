@@ -5,7 +5,7 @@ import Glibc
 import TestSupport
 import Testing
 
-/// What the guest saw of its own writes.
+/// The guest's view of its own writes.
 struct GuestReport: Decodable {
   var count: Int
   var errors: [String]
@@ -14,17 +14,16 @@ struct GuestReport: Decodable {
   var worst: Double
 }
 
-/// What an independent reader found in a stream.
+/// The result of an independent reader of a stream.
 struct StreamReport: Decodable {
   var ended: Bool
   var abort: String?
   var names: [String]
   var configs: [String: String]
   var begin: Int?
-  /// Records that tell a write of the guest as their cause.
   /// Records with the flag of a guest write, by type (`O`, `Z`).
   var byGuest: [String: Int]
-  /// The instants that each disk may show.
+  /// The possible points in time of each disk.
   var numbers: [[Int]]
 }
 
@@ -36,25 +35,25 @@ final class Machine {
     /// A machine that is never started.
     case still
     /// A machine that runs the guest of scripts/make-guest, which writes to its disks from the
-    /// start. Disk a is served by a thread of its own, disk b is a qcow2 image.
+    /// start. A separate thread serves disk a; disk b is a qcow2 image.
     ///
-    /// - Parameter onError: what QEMU does when a write fails: `report` it or `stop`.
+    /// - Parameter onError: what QEMU does if a write fails: `report` it or `stop`.
     case linux(onError: String)
   }
 
   let path: String
-  /// Where the tap makes its socket: empty after each run.
+  /// The folder for the tap's socket: empty after each run.
   let temporary: String
   private let root: String
   private let release: QEMU
   private var qemu: Child?
 
-  /// 24 MiB with a hole and zeros, and a size that is no multiple of a cluster.
+  /// 24 MiB with a hole and zeros, and a size that is not a multiple of a cluster.
   ///
   /// - Parameters:
   ///   - format: of the files of both disks, or in a system of disk b.
-  ///   - megabytes: of disk a, where a backup has to take its time.
-  ///   - qemu: whose programs run it, and are first in the path of its scripts.
+  ///   - megabytes: of disk a, for a backup that must take some time.
+  ///   - qemu: its programs run the machine, and are first in the path of its scripts.
   init(
     _ kind: Kind = .daemon, format: String = "raw", megabytes: Int = 24, qemu: QEMU = .current
   ) throws {
@@ -99,7 +98,7 @@ final class Machine {
       arguments = Self.linux(onError: onError)
     }
     qemu = try Child(arguments, in: path, temporary: temporary, qemu: release)
-    // It answers once all disks, exports and monitors are there.
+    // It answers once all disks, exports and monitors exist.
     let limit = Date().addingTimeInterval(30)
     while try sh("\(Programs.python) $P/qmp.py second.qmp query-version 2>&1").status != 0 {
       try #require(Date() < limit, "\(arguments[0]) does not answer")
@@ -109,7 +108,7 @@ final class Machine {
 
   private static func daemon(_ format: String) -> [String] {
     let nodes = ["a", "b"].flatMap { name in
-      // A node of the driver raw can stand on any other.
+      // A raw node can be on top of any other node.
       let image = "driver=\(format),node-name=\(name)-image,file=\(name)-file,discard=unmap"
       return [
         "--blockdev",
@@ -164,7 +163,7 @@ final class Machine {
   /// The process of QEMU.
   var processID: pid_t { qemu?.process.processIdentifier ?? -1 }
 
-  /// Runs a script of bash in the directory, the tools on its path.
+  /// Runs a bash script in the directory, with the tools in its path.
   func sh(
     _ script: String, atMost seconds: Int = 60
   ) throws -> (status: Int32, output: String, errors: String) {
@@ -181,8 +180,8 @@ final class Machine {
     try #require(run.status == 0, "\(script): \(run)", sourceLocation: sourceLocation)
   }
 
-  /// A part of a script that waits until so many bytes of a backup have come, so that it is under
-  /// way, however slow the machine is.
+  /// A part of a script that waits until this many bytes of a backup have arrived, so that it is in
+  /// progress, however slow the machine is.
   static func until(_ count: Int, of events: String = "events") -> String {
     """
     for _ in {1..3000}; do
@@ -192,7 +191,7 @@ final class Machine {
     """
   }
 
-  /// Keeps what the disks hold now, for a check.
+  /// Keeps the current content of the disks, for a check.
   func keepBases() throws { try succeed("cp a.raw base-a; cp b.raw base-b") }
 
   /// The jobs and nodes in QEMU that no run should leave.
@@ -200,13 +199,13 @@ final class Machine {
     try sh("\(Programs.python) $P/qmp.py vm.qmp left").output.trimmed
   }
 
-  /// What stands on what in QEMU, and how it is opened.
+  /// The structure of QEMU's block graph, and how its nodes are opened.
   func graph() throws -> String {
     try sh("\(Programs.python) $P/qmp.py vm.qmp graph").output.trimmed
   }
 
-  /// Reads a stream, or a folder of restored disks, with an independent program; one that is not
-  /// well-formed fails the test.
+  /// Reads a stream, or a folder of restored disks, with an independent program; invalid data fails
+  /// the test.
   func check(_ events: String, seed: String, a: String = "a", b: String = "b") throws
     -> StreamReport
   {
@@ -222,7 +221,7 @@ final class Machine {
     return try JSONDecoder().decode(StreamReport.self, from: Data(result.output.utf8))
   }
 
-  /// Whether a stream, complete or torn, has the record `end` as its last.
+  /// Whether the last record of a stream, complete or truncated, is `end`.
   func hasEnd(_ events: String) throws -> Bool {
     let stream = try Data(contentsOf: URL(fileURLWithPath: "\(path)/\(events)"))
     return stream.suffix(32).starts(with: Data("CBE1E".utf8))
@@ -253,19 +252,19 @@ final class Machine {
     return try JSONDecoder().decode(GuestReport.self, from: data)
   }
 
-  /// What the Linux guest has said.
+  /// The output of the Linux guest.
   var console: String {
     let data = FileManager.default.contents(atPath: path + "/console") ?? Data()
     return String(decoding: data, as: UTF8.self)
   }
 
-  /// How many records the Linux guest says are on its disks.
+  /// The number of records that the Linux guest has reported as written.
   var recordCount: Int {
     let lines = console.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("guest: ") }
     return lines.last?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
   }
 
-  /// Waits until the Linux guest says that it has written so many records, without an error.
+  /// Waits until the Linux guest has written this many records, without an error.
   func waitForRecords(_ count: Int, sourceLocation: SourceLocation = #_sourceLocation) throws {
     for _ in 0..<2400 where recordCount < count { usleep(100_000) }
     try #require(recordCount >= count, "\(console)", sourceLocation: sourceLocation)
@@ -285,7 +284,7 @@ final class Machine {
     return try JSONDecoder().decode([Int].self, from: Data(result.output.utf8))
   }
 
-  /// Nothing of a run is anywhere.
+  /// Checks that nothing of a run remains.
   ///
   /// - Parameter folders: that a killed run could not remove.
   func expectNothingLeft(

@@ -5,21 +5,21 @@ import Glibc
 import TestSupport
 import Testing
 
-/// Skips a test or a suite if a need is not met.
+/// Skips a test or a suite if a requirement is not met.
 func requires(_ needs: Requirement...) -> Requirements { Requirements(needs) }
 
-/// The programs of these tests, and what they need.
+/// The programs of these tests, and their requirements.
 enum Programs {
   static let directory = TestCache.root + "/Tests/TapTests/Programs"
   static let benchmarks = TestCache.root + "/Benchmarks"
 
-  /// Where the tools lie: beside the test binary.
+  /// The folder of the tools, which also contains the test binary.
   static let tools: String = {
     let link = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     return URL(fileURLWithPath: link ?? CommandLine.arguments[0]).deletingLastPathComponent().path
   }()
 
-  /// Debian's own Python, which sees the package python3-libnbd.
+  /// Debian's own Python, which finds the package python3-libnbd.
   static let python = "/usr/bin/python3"
 
   private static func has(_ script: String) -> Bool {
@@ -33,7 +33,7 @@ enum Programs {
 
   static let hasDaemon = has("command -v qemu-storage-daemon")
   static let hasSystem = has("command -v qemu-system-x86_64")
-  /// The guest of scripts/make-guest, which is made here where it is not there yet.
+  /// The guest of scripts/make-guest, which is created here if it does not exist yet.
   static let linux = TestCache.linuxGuest
   static let hasLinux =
     hasSystem && has("command -v qemu-img")
@@ -74,10 +74,10 @@ final class Child {
 
   func closeInput() { try? input.fileHandleForWriting.close() }
 
-  /// Its next bytes of output, waiting for them.
+  /// Waits for its next bytes of output.
   func readSome() -> Data { output.fileHandleForReading.availableData }
 
-  /// Waits for its end, and ends it itself when that takes too long.
+  /// Waits until it exits, and terminates it if that takes too long.
   func finish(atMost seconds: Int = 60) -> (status: Int32, output: String, errors: String) {
     let process = process
     let watch = DispatchWorkItem { kill(process.processIdentifier, SIGKILL) }

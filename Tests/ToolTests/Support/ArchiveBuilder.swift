@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A change to finished bytes: the way to make any field lie.
+/// A change to finished bytes, which can make any field invalid.
 struct Edit: Sendable {
   var offset: Int
   var bytes: [UInt8]
@@ -18,14 +18,14 @@ func bigEndian(_ value: some FixedWidthInteger) -> [UInt8] {
   withUnsafeBytes(of: value.bigEndian) { Array($0) }
 }
 
-/// A VMA archive as a list of facts, written down from the format's description alone.
+/// A VMA archive as a list of values, based only on the format's description.
 ///
-/// By itself it writes what is right; every fact can be replaced by a lie before the checksum is
-/// taken (`edits`) or after it (`wounds`).
+/// It writes a valid archive; every value can be changed before the checksum is computed (`edits`)
+/// or after it (`wounds`).
 struct Archive: Sendable {
   struct Device: Sendable {
     var id: Int
-    /// The name as the blob holds it, its NUL included.
+    /// The name as stored in the blob, including its NUL.
     var blob: [UInt8]
     var size: UInt64
 
@@ -56,7 +56,7 @@ struct Archive: Sendable {
     var blocks: [UInt8]
   }
 
-  /// 59 places, used or not, and the blocks of those that are.
+  /// 59 slots, used or not, and the blocks of the used ones.
   struct Extent: Sendable {
     var slots: [Slot?]
     var edits: [Edit] = []
@@ -72,12 +72,12 @@ struct Archive: Sendable {
   var extents: [Extent] = []
   var edits: [Edit] = []
   var wounds: [Edit] = []
-  /// Bytes between the blobs in use and the end of the header, beyond the rounding up to 512.
+  /// Bytes between the last blob and the end of the header, beyond the rounding up to 512.
   var slack = 0
 
   // MARK: Bytes
 
-  /// Where things lie in the blob buffer: each config's name and data, each device's name.
+  /// The offsets in the blob buffer: each config's name and data, each device's name.
   struct Layout {
     var buffer: [UInt8] = [0]
     var configNames: [Int] = []

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// How the clusters of an archive's devices follow each other.
+/// The order of the clusters of an archive's devices.
 enum ClusterOrder: Sendable {
-  /// Disk after disk, ascending.
+  /// One disk after another, ascending.
   case straight
   /// One cluster of each device in turn.
   case interleaved
-  /// Any order at all, slots in any position, any number of them in an extent.
+  /// Any order, slots in any position, any number of them in an extent.
   case shuffled(seed: UInt64)
   case reversed
 }
@@ -23,7 +23,7 @@ extension Archive {
     }
   }
 
-  /// The archive of these disks; their ids are 1, 2, 3 … unless told otherwise.
+  /// The archive of these disks; by default, their ids are 1, 2, 3 …
   init(
     _ disks: [Disk], configs: [Config] = [], ids: [Int] = [], order: ClusterOrder = .straight,
     perExtent: Int = 59
@@ -39,7 +39,7 @@ extension Archive {
     extents = Archive.extents(lists, order: order, perExtent: perExtent)
   }
 
-  /// A disk's clusters in order, zero blocks masked out.
+  /// A disk's clusters in order, without zero blocks.
   static func slots(of image: [UInt8], device: UInt8) -> [Slot] {
     let zeros = Image.zeros(blockSize)
     return stride(from: 0, to: image.count, by: clusterSize).map { start in
@@ -70,14 +70,14 @@ extension Archive {
       }
     case .shuffled(let seed): return scatter(slots, seed: seed)
     }
-    // An archive without any device still carries one extent with no blocks.
+    // An archive without devices still has one extent, without blocks.
     if slots.isEmpty { return [Extent()] }
     return stride(from: 0, to: slots.count, by: perExtent).map {
       Extent(Array(slots[$0..<min($0 + perExtent, slots.count)]))
     }
   }
 
-  /// Empty extents, full ones, holes between the slots: all that the format allows.
+  /// Empty extents, full ones, unused slots in between: everything that the format allows.
   private static func scatter(_ slots: [Slot], seed: UInt64) -> [Extent] {
     var random = Seeded(seed)
     var rest = slots.shuffled(using: &random)[...]
@@ -92,7 +92,7 @@ extension Archive {
     return extents
   }
 
-  /// Puts the clusters of one device back into ascending order, wherever their slots are.
+  /// Sorts the clusters of one device, which keep their slots.
   mutating func straighten(device: UInt8) {
     var places: [(Int, Int)] = []
     var slots: [Slot] = []

@@ -2,18 +2,18 @@
 
 import Testing
 
-/// An archive taken apart by the letter of the format: what `vma-pack` writes is held against it.
+/// An archive parsed according to the format, to check the output of `vma-pack`.
 struct ParsedArchive {
   var uuid: [UInt8] = []
   var ctime: Int64 = 0
   var configs: [(name: String, data: [UInt8])] = []
   var devices: [(id: Int, name: String, size: Int)] = []
-  /// Each device's contents by its name, in whole clusters.
+  /// Each device's content by its name, in entire clusters.
   var images: [String: [UInt8]] = [:]
   /// Device id and cluster number of every slot, in the order of the archive.
   var order: [(device: Int, cluster: Int)] = []
   var slotsPerExtent: [Int] = []
-  /// Everything a strict writer would not have written.
+  /// Everything that a strict writer would not write.
   var faults: [String] = []
 
   private let bytes: [UInt8]
@@ -178,7 +178,7 @@ struct ParsedArchive {
     if devices.isEmpty { check(slotsPerExtent == [0], "one empty extent without devices") }
   }
 
-  /// A device's contents, cut to its size.
+  /// A device's content, truncated to its size.
   func image(_ name: String) throws -> [UInt8] {
     let device = try #require(devices.first { $0.name == name })
     return Array(try #require(images[name]).prefix(device.size))

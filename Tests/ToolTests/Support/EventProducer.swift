@@ -2,10 +2,10 @@
 
 import Testing
 
-/// A producer of changed-block events that waits for answers: a Python script, since it needs one
-/// more pipe to vma-pack, and threads.
+/// A producer of changed-block events that waits for answers: a Python script, because it needs
+/// another pipe to vma-pack, and threads.
 enum EventProducer {
-  /// What all scripts begin with.
+  /// The start of all scripts.
   private static let library = #"""
     import os, random, resource, select, struct, subprocess, sys, threading, time
 
@@ -90,7 +90,7 @@ enum EventProducer {
 }
 
 extension Scratch {
-  /// Runs a producer to its end: it exits 0, and says nothing.
+  /// Runs a producer to its end: it exits with 0, without output.
   @discardableResult
   func produce(
     _ script: String, _ arguments: String..., sourceLocation: SourceLocation = #_sourceLocation

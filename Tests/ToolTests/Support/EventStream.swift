@@ -3,9 +3,9 @@
 import Foundation
 import Testing
 
-/// A stream of changed blocks, put together byte by byte by the letter of vma-events(5).
+/// A stream of changed blocks, assembled byte by byte according to vma-events(5).
 ///
-/// Nothing is checked: it is as easy to build a broken stream as a sound one.
+/// Nothing is checked, so that invalid streams can be created as easily as valid ones.
 struct EventStream: Sendable {
   private(set) var bytes: [UInt8] = []
   /// Where each record starts.
@@ -14,8 +14,8 @@ struct EventStream: Sendable {
   /// Adds a record.
   ///
   /// - Parameters:
-  ///   - size: what the header claims of the payload, if not the truth.
-  ///   - sequence: if not the number of records before.
+  ///   - size: the size of the payload in the header, if it is not the true one.
+  ///   - sequence: if it is not the number of records before.
   mutating func put(
     _ type: Character, _ device: UInt8 = 0, at offset: UInt64 = 0, length: UInt64 = 0,
     _ payload: [UInt8] = [], flags: UInt16 = 0, size: UInt32? = nil, sequence: UInt32? = nil
@@ -62,10 +62,10 @@ struct EventStream: Sendable {
 
   mutating func end() { put("E", at: UInt64(starts.count)) }
 
-  /// Adds bytes that are no record.
+  /// Adds bytes that are not a record.
   mutating func junk(_ junk: [UInt8]) { bytes += junk }
 
-  /// Adds all of a disk in order, a mebibyte at most to a record.
+  /// Adds an entire disk in order, with at most a mebibyte in a record.
   mutating func whole(_ device: UInt8, _ image: [UInt8]) {
     for start in stride(from: 0, to: image.count, by: 1 << 20) {
       old(device, at: start, image[start..<min(start + 1 << 20, image.count)])
@@ -75,7 +75,7 @@ struct EventStream: Sendable {
 
   private mutating func put(_ type: Character, _ payload: [UInt8]) { put(type, 0, payload) }
 
-  /// One disk, told in order.
+  /// One disk in order.
   static func of(_ image: [UInt8], name: String = "d") -> EventStream {
     var stream = EventStream()
     stream.device(1, name, image.count)
@@ -87,7 +87,7 @@ struct EventStream: Sendable {
 }
 
 extension Scratch {
-  /// Packs a stream that must be sound.
+  /// Packs a valid stream.
   func pack(
     _ stream: EventStream, _ options: [String] = [], environment: [String: String] = [:],
     sourceLocation: SourceLocation = #_sourceLocation
@@ -101,8 +101,8 @@ extension Scratch {
     return archive
   }
 
-  /// Packs a stream that is broken: 65, one line, no file, and nothing on standard output that
-  /// could be taken for an archive.
+  /// Packs an invalid stream: 65, one line, no file, and nothing on standard output that could be
+  /// accepted as an archive.
   @discardableResult
   func refuse(
     _ bytes: [UInt8], _ options: [String] = [], saying words: String = "",

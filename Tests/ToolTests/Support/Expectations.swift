@@ -4,7 +4,7 @@ import Foundation
 import Testing
 
 extension Outcome {
-  /// Exit 0, and not a word on stderr.
+  /// Exit status 0, and no messages.
   @discardableResult
   func succeeds(
     _ comment: String = "", sourceLocation: SourceLocation = #_sourceLocation
@@ -15,7 +15,7 @@ extension Outcome {
     return self
   }
 
-  /// The code given, and on stderr exactly one clean line that begins with the tool's name.
+  /// The given status, and exactly one clean line on stderr that begins with the tool's name.
   @discardableResult
   func fails(
     _ code: Int32, _ tool: Tool, saying words: String..., silent: Bool = true,
@@ -32,7 +32,7 @@ extension Outcome {
     return self
   }
 
-  /// What is wrong with stderr as the place of one error line, if anything.
+  /// Why stderr is not exactly one error line; nil if it is.
   func complaint(about tool: Tool) -> String? {
     guard errors.hasPrefix(tool.rawValue + ": ") else {
       return "its error should begin with \(tool.rawValue):"
@@ -57,7 +57,7 @@ extension Outcome {
   }
 }
 
-/// Equality of many bytes, told by the first difference instead of all of them.
+/// Compares many bytes, and reports only the first difference.
 func expectSame(
   _ actual: [UInt8], _ expected: [UInt8], _ what: String = "bytes",
   sourceLocation: SourceLocation = #_sourceLocation
@@ -71,7 +71,7 @@ func expectSame(
 }
 
 extension Scratch {
-  /// A file that is there and holds exactly these bytes.
+  /// A file exists and contains exactly these bytes.
   func expect(
     _ name: String, holds expected: [UInt8], sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
@@ -82,7 +82,7 @@ extension Scratch {
     expectSame(try read(name), expected, name, sourceLocation: sourceLocation)
   }
 
-  /// A directory that holds these names and no others.
+  /// A directory contains exactly these names.
   func expectNames(
     _ expected: [String], in directory: String = ".",
     sourceLocation: SourceLocation = #_sourceLocation

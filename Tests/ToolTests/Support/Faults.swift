@@ -22,7 +22,7 @@ extension Scratch {
       tool, arguments, input: input, output: output, environment: ["VMA_FAULT": fault])
   }
 
-  /// How often a run makes each system call.
+  /// The number of times that a run makes each system call.
   func countCalls(
     _ tool: Tool, _ arguments: [String], input: Input = .nothing, output: Output = .pipe
   ) throws -> [String: Int] {

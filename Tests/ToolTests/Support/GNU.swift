@@ -4,10 +4,10 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Skips a test or a suite if a need is not met.
+/// Skips a test or a suite if a requirement is not met.
 func requires(_ needs: Requirement...) -> Requirements { Requirements(needs) }
 
-/// A file as a block device, until it is let go.
+/// A file as a block device, until it is released.
 final class LoopDevice {
   let path: String
   private let dir: Scratch

@@ -2,7 +2,7 @@
 
 import Foundation
 
-/// RFC 1321, in its plainest form: an oracle that shares nothing with the tools.
+/// RFC 1321 in a simple form, without any code of the tools.
 enum MD5 {
   private static let shifts: [UInt32] = [
     7, 12, 17, 22, 5, 9, 14, 20, 4, 11, 16, 23, 6, 10, 15, 21,

@@ -4,14 +4,14 @@ import Foundation
 import TestSupport
 import Testing
 
-/// A file system in an image, mounted in a scratch directory until it is let go.
+/// A file system in an image, mounted in a scratch directory until it is released.
 final class Mount {
   private let dir: Scratch
   private let device: LoopDevice
   private let name: String
 
   /// - Parameters:
-  ///   - make: a command that makes the file system, before the name of its device.
+  ///   - make: a command that creates the file system, before the name of its device.
   ///   - mount: one that mounts it, before the names of device and directory.
   init(_ name: String, make: String, mount: String, size: Int, in dir: Scratch) throws {
     self.dir = dir
@@ -23,7 +23,7 @@ final class Mount {
     try dir.sh("\(make) \(words) > /dev/null 2>&1").succeeds()
   }
 
-  /// exFAT through FUSE: it knows neither hard links, nor flags of renameat2, nor unnamed files.
+  /// exFAT through FUSE, without support for hard links, flags of renameat2 and unnamed files.
   static func exFAT(_ name: String, in dir: Scratch) throws -> Mount {
     try Mount(name, make: "mkfs.exfat", mount: "mount.exfat-fuse", size: 64 << 20, in: dir)
   }

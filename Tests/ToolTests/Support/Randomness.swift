@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// SplitMix64: the same numbers for the same seed, everywhere and for ever.
+/// SplitMix64: the same numbers for the same seed, always and everywhere.
 struct Seeded: RandomNumberGenerator {
   private var state: UInt64
 
@@ -14,7 +14,7 @@ struct Seeded: RandomNumberGenerator {
     return mixed ^ (mixed >> 31)
   }
 
-  /// So many bytes that no compressor makes smaller.
+  /// This many incompressible bytes.
   mutating func bytes(_ count: Int) -> [UInt8] {
     let words = (0..<(count + 7) / 8).map { _ in next() }
     return words.withUnsafeBytes { Array($0.prefix(count)) }
@@ -24,18 +24,18 @@ struct Seeded: RandomNumberGenerator {
 let blockSize = 4096
 let clusterSize = 65536
 
-/// What disks are made of in these tests.
+/// The content of disks in these tests.
 enum Image {
   static func zeros(_ count: Int) -> [UInt8] { [UInt8](repeating: 0, count: count) }
 
-  /// Nothing but random bytes.
+  /// Only random bytes.
   static func full(_ count: Int, seed: UInt64) -> [UInt8] {
     var random = Seeded(seed)
     return random.bytes(count)
   }
 
-  /// Everything that masks can say: clusters all zero and all data, single blocks of either kind,
-  /// blocks with one byte set at either end; random data for a last partial block.
+  /// All kinds of masks: clusters all zero and all data, single blocks of either kind, blocks with
+  /// one byte set at either end; random data for a last partial block.
   static func mixed(_ count: Int, seed: UInt64) -> [UInt8] {
     var random = Seeded(seed)
     var image = zeros(count)
@@ -52,7 +52,7 @@ enum Image {
         }
       }
     }
-    // No disk is all zeros by chance, and the last byte tells where it ends.
+    // No disk is all zeros by chance, and the last byte marks the end.
     if count > 0 { image[count - 1] = 0xee }
     return image
   }

@@ -33,7 +33,7 @@ enum Sample {
 
   static let wholeBytes = whole.bytes()
 
-  /// One small disk and one config in four extents: small enough to be broken in every place.
+  /// One small disk and one config in four extents: small enough to be damaged at every byte.
   static let smallImage = Image.mixed(200_704, seed: 104)
   static let small = Archive(
     [Archive.Disk("drive-scsi0", smallImage)], configs: [config], perExtent: 1)
@@ -41,7 +41,7 @@ enum Sample {
 }
 
 extension Scratch {
-  /// The files of `Sample.whole`, every one and every byte.
+  /// All files of `Sample.whole`, byte by byte.
   func expectWhole(
     in directory: String, sourceLocation: SourceLocation = #_sourceLocation
   ) throws {

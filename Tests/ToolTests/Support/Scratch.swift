@@ -4,9 +4,9 @@ import Foundation
 import TestSupport
 import Testing
 
-/// A directory of its own for one test, where the tools run and whose files are gone afterwards.
+/// A directory of its own for one test, where the tools run. It is removed afterwards.
 final class Scratch: Sendable {
-  /// Where processes run.
+  /// The working directory of processes.
   let path: String
   /// Their `TMPDIR`: no run may leave anything here.
   let temporary: String
@@ -68,7 +68,7 @@ final class Scratch: Sendable {
     return outcome
   }
 
-  /// Runs a bash script with the tools first on `PATH`; a failing part of a pipe fails it.
+  /// Runs a bash script with the tools first in `PATH`; a failing part of a pipe fails it.
   func sh(
     _ script: String, input: Input = .nothing, sourceLocation: SourceLocation = #_sourceLocation
   ) throws -> Outcome {
@@ -90,7 +90,7 @@ final class Scratch: Sendable {
 
   // MARK: Files
 
-  /// The absolute path of a name in here.
+  /// The absolute path of a name in this directory.
   func callAsFunction(_ name: String) -> String { path + "/" + name }
 
   @discardableResult
@@ -108,14 +108,14 @@ final class Scratch: Sendable {
     Array(try Data(contentsOf: URL(fileURLWithPath: self(name))))
   }
 
-  /// Cuts or extends a file, which need not exist, without writing any data.
+  /// Truncates or extends a file, which need not exist, without writing any data.
   func resize(_ name: String, to size: Int) throws {
     let descriptor = open(self(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0o666)
     defer { close(descriptor) }
     guard ftruncate(descriptor, off_t(size)) == 0 else { throw SystemFailure("ftruncate") }
   }
 
-  /// Writes into a file at a place, leaving the rest as it was.
+  /// Writes into a file at an offset, and keeps all other bytes.
   func put(_ bytes: [UInt8], into name: String, at offset: Int) throws {
     let descriptor = open(self(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0o666)
     defer { close(descriptor) }
@@ -138,12 +138,12 @@ final class Scratch: Sendable {
     guard symlink(target, self(name)) == 0 else { throw SystemFailure("symlink \(name)") }
   }
 
-  /// Every name in a directory, hidden ones too, sorted.
+  /// Every name in a directory, including hidden ones, sorted.
   func names(in directory: String = ".") throws -> [String] {
     try FileManager.default.contentsOfDirectory(atPath: self(directory)).sorted()
   }
 
-  /// What `lstat` says; nil where there is nothing.
+  /// The result of `lstat`; nil if the file does not exist.
   func status(of name: String) -> stat? {
     var result = stat()
     return lstat(self(name), &result) == 0 ? result : nil
@@ -151,7 +151,7 @@ final class Scratch: Sendable {
 
   func exists(_ name: String) -> Bool { status(of: name) != nil }
 
-  /// The bytes that a file takes on disk.
+  /// The number of bytes that a file needs on disk.
   func allocated(_ name: String) throws -> Int {
     Int(try #require(status(of: name)).st_blocks) * 512
   }

@@ -4,7 +4,7 @@ import Foundation
 import Glibc
 import Testing
 
-/// The tools under test, as they lie beside the running test binary.
+/// The tools under test, in the folder of the running test binary.
 enum Tool: String, CaseIterable, Sendable, CustomTestStringConvertible {
   case pack = "vma-pack"
   case unpack = "vma-unpack"
@@ -15,7 +15,7 @@ enum Tool: String, CaseIterable, Sendable, CustomTestStringConvertible {
   var testDescription: String { rawValue }
   var path: String { Tool.directory + "/" + rawValue }
 
-  /// The readers, which all share one way of taking an archive in.
+  /// The readers, which all open an archive in the same way.
   static let readers: [Tool] = [.unpack, .cat, .toTar]
 
   static let directory: String = {
@@ -40,7 +40,7 @@ enum Ending: Equatable, Sendable, CustomTestStringConvertible {
   }
 }
 
-/// What a process left: its end and all that it said.
+/// The result of a process: its exit status and all its output.
 struct Outcome: Sendable, CustomReflectable {
   var command: String
   var ending: Ending
@@ -55,24 +55,24 @@ struct Outcome: Sendable, CustomReflectable {
     errors.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
   }
 
-  /// Megabytes of output have no place in a failure message.
+  /// Megabytes of output must not appear in a failure message.
   var customMirror: Mirror {
     Mirror(self, children: ["command": command, "ending": ending, "errors": errors])
   }
 }
 
-/// What a process reads.
+/// The standard input of a process.
 enum Input: Sendable {
   case nothing
   case file(String)
-  /// All of it through a pipe, which then closes.
+  /// All of it through a pipe, which is then closed.
   case pipe([UInt8])
   /// Through a pipe that stays open until `closeInput`.
   case open
   case terminal
 }
 
-/// Where standard output goes.
+/// The standard output of a process.
 enum Output: Sendable {
   case pipe
   case file(String)
@@ -80,7 +80,7 @@ enum Output: Sendable {
   case terminal
 }
 
-/// A process that is under way.
+/// A process that is running.
 final class Running {
   let command: String
   let id: pid_t
@@ -94,13 +94,13 @@ final class Running {
   private var otherEnds: [Int32] = []
   private var isGone = false
 
-  /// A child that goes away is the child's affair: its pipe must not end the tests.
+  /// A child that exits must not end the tests through its broken pipe.
   private static let ignoresBrokenPipes: Bool = {
     Glibc.signal(SIGPIPE, SIG_IGN)
     return true
   }()
 
-  /// One process is started at a time: no other may inherit an end of its pipes.
+  /// One process is started at a time, so that no other one inherits an end of its pipes.
   private static let lock = NSLock()
 
   init(
@@ -157,7 +157,7 @@ final class Running {
     for end in [outputEnd, errorEnd] + otherEnds where end >= 0 { close(end) }
   }
 
-  /// Puts more bytes on the way to standard input.
+  /// Queues more bytes for standard input.
   func send(_ bytes: some Sequence<UInt8>) { unsent.append(contentsOf: bytes) }
 
   func closeInput() {
@@ -167,14 +167,14 @@ final class Running {
 
   func signal(_ number: Int32) { kill(id, number) }
 
-  /// True when the process has taken everything that was sent.
+  /// Whether the process has read everything that was sent.
   var hasTakenAll: Bool {
     var waiting: Int32 = 0
     return unsent.isEmpty && input >= 0 && ioctl(input, UInt(FIONREAD), &waiting) == 0
       && waiting == 0
   }
 
-  /// Moves bytes in and out until the condition holds; false when time ran out before that.
+  /// Sends input and reads output until the condition is met; false at the timeout.
   func wait(atMost seconds: Double = 30, until done: () -> Bool) -> Bool {
     let deadline = Date().addingTimeInterval(seconds)
     while !done() {
@@ -184,7 +184,7 @@ final class Running {
     return true
   }
 
-  /// Moves bytes until the process is gone; one that outlives the limit is killed.
+  /// Sends input and reads output until the process exits; it is killed at the timeout.
   func finish(within seconds: Double = 120, closingInput: Bool = true) -> Outcome {
     let deadline = Date().addingTimeInterval(seconds)
     closesWhenSent = closesWhenSent || closingInput
@@ -209,7 +209,7 @@ final class Running {
       errors: String(decoding: errors, as: UTF8.self))
   }
 
-  /// One round of waiting for something to move; false when both outputs have ended.
+  /// Waits once for input or output; false if both outputs have ended.
   private func moveBytes() -> Bool {
     if unsent.isEmpty && closesWhenSent { closeInput() }
     var polled = [
@@ -252,7 +252,7 @@ final class Running {
   }
 }
 
-/// A call of the test's own that failed: the machine's fault, not the tool's.
+/// A failed call of the test itself, which is not the tool's fault.
 struct SystemFailure: Error, CustomStringConvertible {
   let description: String
   init(_ call: String) { description = "\(call): \(String(cString: strerror(errno)))" }
@@ -289,7 +289,7 @@ private struct Spawn {
     given.append(descriptor)
   }
 
-  /// The child gets a terminal; what it writes there is read from the descriptor returned.
+  /// Gives the child a terminal; the returned descriptor reads its output.
   mutating func openTerminal(as number: Int32) throws -> Int32 {
     let terminal = Glibc.open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC)
     let (unlock, getNumber) = (UInt(0x4004_5431), UInt(0x8004_5430))
