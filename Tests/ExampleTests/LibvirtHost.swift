@@ -101,7 +101,7 @@ final class Host: @unchecked Sendable {
   func sh(_ script: String, sourceLocation: SourceLocation = #_sourceLocation) throws -> Outcome {
     try dir.write(
       """
-      # A working directory from outside would not show what is mounted here.
+      # A working directory from outside would not contain the mounts of this host.
       cd '\(dir.path)'
       export PATH='\(Programs.own):\(Programs.examples)':$PATH TOOLS='\(Tool.directory)'
       domain='web server'
@@ -116,8 +116,8 @@ final class Host: @unchecked Sendable {
         main=$!
       }
 
-      # The same, but stops in the midst of the backup: of 56 MiB, 1 MiB is in the file `part`, and
-      # vma-pack waits for its reader. What it writes after that is for descriptor 4.
+      # The same, but stops during the backup: of 56 MiB, 1 MiB is in the file `part`, and vma-pack
+      # waits for its reader. The rest can be read from descriptor 4.
       begin() {
         mkfifo archive
         start "$@" archive
@@ -126,13 +126,13 @@ final class Host: @unchecked Sendable {
         keeper=$(pgrep -P $main -x vma-libvirt)
       }
 
-      # Takes the rest of the archive, if there is any.
+      # Reads the rest of the archive, if any.
       rest() {
         cat <&4 >>part
         exec 4<&-
       }
 
-      # Waits until nothing of the example runs any more.
+      # Waits until all processes of the example have exited.
       gone() { while pgrep -x vma-libvirt >/dev/null; do sleep 0.02; done; }
 
       # Prints the exit status, and the messages on standard error.

@@ -35,7 +35,7 @@ struct NetworkTests {
       KbdInteractiveAuthentication no
       PermitRootLogin prohibit-password
       .
-      # For root, sshd wants this folder, which its service would make.
+      # For root, sshd requires this folder, which its service would create.
       [ "$(id -u)" != 0 ] || { mkdir /run/sshd 2> /dev/null && made=yes; }
       /usr/sbin/sshd -D -e -f sshd.conf 2> sshd.log & sshd=$!
       there=(ssh -F none -p $port -i user -o IdentitiesOnly=yes -o BatchMode=yes

@@ -39,7 +39,7 @@ struct SpillTests {
         """
         \(Self.standing("", seconds: 6))
         sleep 2; SECONDS=0
-        # Reopening a node waits until nothing is under way on it.
+        # Reopening a node waits until none of its requests is in progress.
         \(Programs.python) $P/qmp.py second.qmp blockdev-reopen '{"options":[
           {"driver":"raw","node-name":"a","file":"a-file","discard":"unmap"}]}'
         echo $((SECONDS <= 1))

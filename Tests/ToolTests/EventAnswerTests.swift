@@ -24,7 +24,7 @@ struct EventAnswerTests {
           ("W", 7, 65536 - 512, 2 * 65536, b"", 1), ("O", 7, 5 * 65536, 512, bytes(512), 1),
           ("Z", 7, size - 512, 512), ("O", 3, 0, 512, b"x" * 512), ("W", 7, 0, size))
       check(packer.messages(5), [(3, 0), (4, 0), (5, 0), (7, 0), (7, COMPLETE)])
-      # A write that crossed the completion, and others after it.
+      # A write that was sent before the completion arrived, and others after it.
       packer.tell(("W", 7, 512, 512), ("O", 7, 0, 512, b"y" * 512), ("Z", 7, 0, 1024))
       check(packer.messages(3), [(8, 0), (9, 0), (10, 0)])
       check(packer.hears(0.05), False)
@@ -78,7 +78,7 @@ struct EventAnswerTests {
       disk = os.open("d.raw", os.O_RDWR)
       before = os.pread(disk, size, 0)
       packer = Packer("-o", "a.vma", "d=d.raw")
-      # One sector told, the rest of its cluster read; a sector of each of two clusters; the last.
+      # One sector sent, the rest of its cluster read; a sector of two clusters each; the last.
       old = before[3 * 65536 + 1024:][:512]
       packer.tell(
           ("D", 1, 0, size, b"d"), ("B",), ("O", 1, 3 * 65536 + 1024, 512, old, 1),
@@ -148,7 +148,7 @@ struct EventAnswerTests {
       packer.tell(
           *[("D", n, 0, 512, b"d%d" % n) for n in range(1, 255)], ("B",),
           *[("W", n % 254 + 1, 0, 512) for n in range(256)])
-      # Nobody reads them, and yet the packer comes to its end.
+      # They are not read, but the packer still succeeds.
       check(packer.end(*range(1, 255)), (0, ""))
       messages = packer.messages(510)
       check([m for m in messages if not m[1]], [(n, 0) for n in range(255, 511)])

@@ -48,7 +48,7 @@ struct EventExampleTests {
             waiting.append(cookie)
             while len(waiting) >= 16:
                 handle.poll(-1)
-                # Raises an error for a write that failed.
+                # Raises an error if a write has failed.
                 waiting = [c for c in waiting if not handle.aio_command_completed(c)]
             writes[number] += 1
         while waiting:
@@ -108,7 +108,7 @@ struct EventExampleTests {
       """
       take(file)
       archive.close()
-      # The guests go on writing behind the backup, unannounced.
+      # The guests continue to write after the backup, unannounced.
       before = sum(writes)
       time.sleep(0.3)
       if sum(writes) - before < 10:

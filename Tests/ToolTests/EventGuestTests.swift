@@ -60,7 +60,7 @@ struct EventGuestTests {
             if number + 1 not in complete or rng.random() < 0.1:
                 kind, payload = "W", b""
                 if rng.random() < 0.3:
-                    # By now this may be young: then the first word was spoken long ago.
+                    # This data may be too new by now; then the first record was sent long ago.
                     payload = os.pread(disks[number], length, place)
                     kind = "O" if any(payload) else "Z"
                     payload = payload if kind == "O" else b""
@@ -131,10 +131,10 @@ struct EventGuestTests {
       packer = Packer("d=d.raw", output=subprocess.PIPE)
       packer.tell(("D", 1, 0, 40 << 20, b"d"), ("B",))
       time.sleep(0.5)
-      # Some room is kept for writes: one to what is safe, one to what is not.
+      # Some space is reserved for writes: one to a saved area, one to another area.
       packer.tell(("W", 1, 0, 512), ("W", 1, 39 << 20, 512))
       check(packer.messages(2), [(2, 0), (3, 0)])
-      # When that is used up, they wait.
+      # When that is full, they wait.
       packer.tell(*[("W", 1, n << 20, 1 << 20) for n in range(18, 38)])
       early = 0
       while packer.hears(0.5):

@@ -107,7 +107,7 @@ struct EventMemoryTests {
           ["vma-pack", "--events"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
           stderr=subprocess.PIPE)
       stream = record(0, "D", 1, 0, 1 << 48, b"d") + record(1, "B")
-      # One sector each of many clusters, spread over all of the disk.
+      # One sector each of many clusters, all over the disk.
       for n in range(int(sys.argv[1])):
           stream += record(2 + n, "O", 1, n * (1 << 38), 512, b"x" * 512)
       errors = packer.communicate(stream + record(602, "X", 0, 0, 0, b"enough"))[1]
@@ -123,7 +123,7 @@ struct EventMemoryTests {
       stream = b"".join(
           record(n - 1, "D", n, 0, 1 << int(sys.argv[1]), b"%d" % n) for n in range(1, 255))
       stream += record(254, "B")
-      # A sector of each is told, somewhere.
+      # Sends a sector of each, anywhere.
       for n in range(1, 255):
           stream += record(254 + n, "Z", n, 512 << n % 30, 512)
       errors = packer.communicate(stream + record(509, "X", 0, 0, 0, b"enough"))[1]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """check.py EVENTS SEED NAME=BASE...: reads an event stream as strictly as it is defined, and
-compares each disk with its base image and the writes of the guest up to some instant.
+compares each disk with its base image and the writes of the guest up to some point in time.
 
-EVENTS can be a folder instead, with disks that vma-unpack has restored. SEED is - where there was
-no guest. Prints JSON; exits 1 with a reason where anything is wrong.
+EVENTS can be a folder instead, with disks that vma-unpack has restored. SEED is - if there was no
+guest. Prints JSON; exits with 1 and a reason if anything is wrong.
 """
 import hashlib
 import json
@@ -116,14 +116,14 @@ if ended and len(sys.argv) > 3:
         with open(bases[disk.name], "rb") as file:
             expected = bytearray(file.read())
         if seed is not None:
-            # The last write before the instant is whole on the disk: nothing came after it.
+            # The last write before the point in time is complete, because no later one is on the disk.
             number = 0
             for start in range(0, disk.size, 512):
                 sector = disk.image[start:start + 512]
                 word = int.from_bytes(sector[:8], "big")
                 if word >> 32 == mark(seed) >> 32 and sector == sector[:8] * 64:
                     number = max(number, word ^ mark(seed))
-            # Writes of zeros carry no number: there may be some after the last that does.
+            # Writes of zeros have no number: some may follow the last numbered one.
             candidates = range(number, number + 30)
         else:
             candidates = [0]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """guest.py SOCKET SEED PAUSE RESULT EXPORT...: writes to disks until its standard input closes.
 
-Tells on standard output when it has begun; RESULT gets what it saw, as JSON.
+Prints a line when it has begun; its results are written to RESULT as JSON.
 """
 import json
 import select

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """monitor.py SOCKET MODE [TARGET]: a QMP monitor that misbehaves.
 
-Without TARGET it answers by itself. With TARGET, a real monitor, it passes everything on, one
-client after the other, and misbehaves where MODE says so. Each command that it receives is a line
-of SOCKET.log.
+Without TARGET it answers itself. With TARGET, a real monitor, it forwards everything, one client
+after another, except for the fault that MODE selects. Each command that it receives is a line of
+SOCKET.log.
 """
 import json
 import os
@@ -36,7 +36,7 @@ server.listen(0 if mode == "backlog" else 16)
 
 
 def stay(client):
-    """Keeps the connection until the other side closes it, and says so."""
+    """Keeps the connection until the other side closes it, and reports that."""
     try:
         while client.recv(65536):
             pass
@@ -133,7 +133,7 @@ class Passing:
             answer = json.loads(line)
             name = self.names.get(json.dumps(answer.get("id")))
             self.answer(answer, name)
-            # What happens once, in the middle of the backup.
+            # The fault happens once, in the middle of the backup.
             if name == "transaction" and not Passing.seen:
                 Passing.seen = True
                 self.misbehave()
@@ -173,7 +173,7 @@ class Passing:
 
 
 if mode == "backlog":
-    # Nobody is ever accepted; the queue is full.
+    # No connection is ever accepted; the queue is full.
     waiting = []
     while True:
         other = socket.socket(socket.AF_UNIX)

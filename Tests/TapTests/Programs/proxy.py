@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""proxy.py FROM TO [WORD]: passes one connection on, until it is killed or the client says WORD,
-which is not passed on."""
+"""proxy.py FROM TO [WORD]: forwards one connection until it is killed or the client sends WORD,
+which is not forwarded."""
 import os
 import socket
 import sys

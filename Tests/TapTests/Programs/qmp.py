@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""qmp.py SOCKET COMMAND [ARGUMENTS]: runs a QMP command and prints what it returns.
+"""qmp.py SOCKET COMMAND [ARGUMENTS]: runs a QMP command and prints its result.
 
-The command `left` prints the jobs and nodes that a run has left, `graph` what each node and each
-device stands on and how it is opened.
+The command `left` prints the leftover jobs and nodes of a run, `graph` the node below each node
+and device, and how it is opened.
 """
 import json
 import socket

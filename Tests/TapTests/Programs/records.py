@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""records.py DISK=BASE DISK=BASE: what the guest of scripts/guest-init has written to its two disks.
+"""records.py DISK=BASE DISK=BASE: checks the two disks that the guest of scripts/guest-init has written to.
 
-Each disk must be, byte for byte, its base and upon it the records 1 to n, and n of the second
-disk that of the first or one less. Prints both n; exits 1 with a reason where it is otherwise.
+Each disk must be, byte for byte, its base with the records 1 to n, and n of the second disk must
+be that of the first or one less. Prints both n; otherwise exits with 1 and a reason.
 """
 import json
 import re
@@ -12,7 +12,7 @@ SLOT = 256 << 10
 
 
 def record(number, size):
-    """Where the guest puts a record on a disk of that size, and what it is."""
+    """The position and content of a record on a disk of this size."""
     place, length = number * 37 % (size // SLOT) * SLOT, SLOT
     if number % 8:
         place, length = place + number * 5 % 64 * 4096, 4096

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sink.py RATE: copies standard input to standard output at so many MiB a second."""
+"""sink.py RATE: copies standard input to standard output at RATE MiB per second."""
 import os
 import sys
 import time

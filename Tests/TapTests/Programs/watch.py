@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""watch.py FROM TO LOG: passes connections to a monitor on, until it is killed, and writes each
-command that a client sends to LOG, one a line, before the monitor sees it.
+"""watch.py FROM TO LOG: forwards connections to a monitor until it is killed, and writes each
+command of a client to LOG, one per line, before the monitor receives it.
 
 watch.py LOG: prints the commands in LOG that could change QEMU's block graph other than by adding
-and removing the tap's own target nodes, and fails where there are any or LOG is empty.
+and removing the tap's own target nodes, and fails if there are any or LOG is empty.
 """
 import json
 import os

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The writes of the guest: the same for the same seed, in the guest and in the check.
 
-Write n goes to disk a, then to disk b, one after the other. So at any instant disk a shows the
-writes up to some n, and disk b those up to n or n - 1.
+Write n goes to disk a, then to disk b, one after the other. So at any point in time disk a
+contains the writes up to some n, and disk b those up to n or n - 1.
 """
 import random
 
 
 def mark(seed):
-    """What the upper half of each word of a write is."""
+    """The upper half of each word of a write."""
     return 0xC0DE << 48 | seed << 32
 
 
@@ -25,7 +25,7 @@ def writes(seed, sizes):
             kind = rng.random()
             length = 512 * (rng.randint(1, 16) if kind < 0.7 else rng.randint(1, 256))
             length = min(length, size)
-            # Some at the very end, where the last cluster is short.
+            # Some are at the very end, where the last cluster is partial.
             start = size - length if kind > 0.98 else 512 * rng.randint(0, (size - length) // 512)
             step.append((start, length, rng.random() < 0.1))
         yield step

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types a command line into an interactive shell, and prints what the shell makes of it.
+"""Types a command line into an interactive shell, and prints the result.
 
 Usage: complete.py bash|zsh|fish SCRIPT TEXT
 
-The first line of the output is the command line after the last key; the rest is what the terminal
-has shown since the first one. SCRIPT is the completion script.
+The first line of the output is the command line after the last key; the rest is the output
+on the terminal since the first one. SCRIPT is the completion script.
 """
 
 import os
@@ -59,7 +59,7 @@ COMMAND = {
 
 
 def read_until(terminal, is_done):
-    """Reads what the shell writes until something is the case."""
+    """Reads the output of the shell until a condition is met."""
     shown = b""
     end = time.monotonic() + LIMIT
     while not is_done(shown):
