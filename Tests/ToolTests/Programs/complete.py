@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Types a command line into an interactive shell, and prints the result.
 
-Usage: complete.py bash|zsh|fish SCRIPT TEXT
+Usage: complete.py bash|zsh|fish SCRIPT TEXT [WORD...]
 
 The first line of the output is the command line after the last key; the rest is the output
-on the terminal since the first one. SCRIPT is the completion script.
+on the terminal since the first one. SCRIPT is the completion script. A shell may show
+the candidates after it has written the command line, so this waits for the WORDs, for a limited time.
 """
 
 import os
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 
-shell, script, text = sys.argv[1:]
+shell, script, text, *words = sys.argv[1:]
 LIMIT = 60
 
 SETUP = {
@@ -85,6 +86,10 @@ with tempfile.TemporaryDirectory() as directory:
     read_until(terminal, lambda shown: b"READY> " in shown)
     os.write(terminal, text.encode() + b"\a")
     shown = read_until(terminal, lambda _: os.path.exists(line))
+    end = time.monotonic() + LIMIT
+    while not all(word.encode() in shown for word in words) and time.monotonic() < end:
+        if select.select([terminal], [], [], 0.05)[0]:
+            shown += os.read(terminal, 65536)
     with open(line) as file:
         print(file.read())
     print(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="replace")))
