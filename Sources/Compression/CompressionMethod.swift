@@ -3,6 +3,8 @@
 /// The supported compression methods, recognized by the first bytes of a file.
 enum CompressionMethod {
   case zstd, gzip, xz, bzip2, lz4, lzop
+  /// A skippable frame, which zstd and lz4 have in common.
+  case skippable
 
   /// - Parameter magic: the first bytes of a file, at least 9 if it has that many.
   init?(magic: [UInt8]) {
@@ -18,8 +20,8 @@ enum CompressionMethod {
     if let found = known.first(where: { magic.starts(with: $0.0) }) {
       self = found.1
     } else if magic.count >= 4, magic[0] & 0xf0 == 0x50, magic[1...3] == [0x2a, 0x4d, 0x18] {
-      // A zstd file may start with a skippable frame, as pzstd writes it.
-      self = .zstd
+      // As pzstd writes it.
+      self = .skippable
     } else {
       return nil
     }
@@ -28,6 +30,7 @@ enum CompressionMethod {
   func decoder() throws -> any FrameDecoder {
     switch self {
     case .zstd: try ZstdFrames()
+    case .skippable: try SkippableFrames()
     case .gzip: try GzipFrames()
     case .xz: XzFrames()
     case .bzip2: Bzip2Frames()

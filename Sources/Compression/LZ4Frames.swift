@@ -52,7 +52,7 @@ import System
     if magic & ~0xf == 0x184d_2a50 {
       guard bytes.count >= 8 else { return .needs(8) }
       isLegacy = false
-      return .passed(8 + bytes.littleEndian(4..<8))
+      return SkippableFrames.size(bytes).map { .passed($0) } ?? .nothing
     }
     guard magic == 0x184d_2204 else {
       // The legacy format has no end mark, so anything after it could be a block; `lz4 -l` writes

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import System
+
+/// Frames after a skippable one, which zstd and lz4 define alike: the first other frame shows which of
+/// them it is.
+final class SkippableFrames: FrameDecoder {
+  private let candidates: [any FrameDecoder]
+  private var decoder: (any FrameDecoder)?
+
+  init() throws { candidates = [try ZstdFrames(), try LZ4Frames()] }
+
+  var format: String { decoder?.format ?? "zstd or lz4" }
+  var magics: [[UInt8]] { decoder?.magics ?? candidates.flatMap(\.magics) }
+  var isOpen: Bool { decoder?.isOpen ?? false }
+
+  /// The size of a skippable frame with its header; nil if something else starts here.
+  ///
+  /// - Parameter bytes: at least 8.
+  static func size(_ bytes: Span<UInt8>) -> UInt64? {
+    bytes.littleEndian(0..<4) & ~0xf == 0x184d_2a50 ? 8 + bytes.littleEndian(4..<8) : nil
+  }
+
+  func begin(_ bytes: Span<UInt8>, isSearching: Bool) throws(FrameFault) -> FrameStart {
+    if let decoder { return try decoder.begin(bytes, isSearching: isSearching) }
+    guard bytes.count >= 8 else { return .needs(8) }
+    if let size = Self.size(bytes) { return .passed(size) }
+    guard
+      let candidate = candidates.first(where: {
+        $0.magics.contains { magic in magic.indices.allSatisfy { bytes[$0] == magic[$0] } }
+      })
+    else { return .nothing }
+    let start = try candidate.begin(bytes, isSearching: isSearching)
+    switch start {
+    case .frame, .passed: decoder = candidate
+    case .needs, .nothing: break
+    }
+    return start
+  }
+
+  func decode(
+    _ input: Buffer, _ range: Range<Int>, into output: Buffer, _ target: Range<Int>
+  ) throws(Failure) -> FrameStep {
+    try decoder?.decode(input, range, into: output, target) ?? FrameStep(end: .broken("no frame"))
+  }
+}
