@@ -5,7 +5,7 @@ import ArgumentParser
 /// The completion scripts of ArgumentParser, corrected.
 ///
 /// ArgumentParser offers a subcommand `help` that these tools do not have (and whose arguments make
-/// zsh refuse those of vma-pack), completes no file behind `NAME=`, and no value behind `--option=`.
+/// zsh refuse those of vma-pack), completes no file after `NAME=`, and no value after `--option=`.
 enum CompletionScript {
   /// A completion function answers this in place of values: the shell completes a file name, after
   /// `NAME=` if the word begins so.
@@ -24,7 +24,7 @@ enum CompletionScript {
     case .fish: correctFish(&script, name)
     default: return nil
     }
-    // Where in the word the cursor is does not matter: the corrected functions cut the word there.
+    // The position of the cursor in the word does not matter: the corrected functions end the word there.
     if shell != .fish {
       script.replace(from: "__\(name)_cursor_index_in_current_word() {", to: "}")
     }

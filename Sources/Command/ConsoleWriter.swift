@@ -5,7 +5,7 @@ import System
 
 /// Writes to standard error from a thread of its own.
 final class ConsoleWriter: @unchecked Sendable {
-  /// Bytes that may wait; what comes beyond them is dropped.
+  /// The maximum number of bytes that wait; further text is dropped.
   private static let limit = 1 << 16
 
   private let monitor = Monitor()
@@ -58,12 +58,12 @@ final class ConsoleWriter: @unchecked Sendable {
         defer { pending = [] }
         return pending
       }
-      // Nobody is left to tell when standard error fails.
+      // If standard error fails, this cannot be reported anywhere.
       try? Descriptor.standardError.write(bytes)
     }
   }
 
-  /// Before the thread runs, or where there is none: as much as is taken within a second.
+  /// Before the thread runs, or without one: writes as much as the reader accepts within a second.
   private func writeDirectly(_ bytes: [UInt8]) {
     SignalMask.ignoreBrokenPipes()
     var rest = bytes[...]

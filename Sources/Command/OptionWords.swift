@@ -104,7 +104,7 @@ package struct OptionWords {
       if let value {
         words += Self.words(name, value)
       } else {
-        // A forgotten value must not turn the option behind it, such as --help, into one.
+        // A forgotten value must not turn the option after it, such as --help, into a value.
         guard let next = rest.popFirst(), next == "-" || next.utf8.first != UInt8(ascii: "-") else {
           throw ValidationError("Missing value for '\(option)' (write \(option)=VALUE)")
         }
@@ -129,8 +129,8 @@ package struct OptionWords {
     return ValidationError("Unknown option '\(option)'. Did you mean '\(nearest.name)'?")
   }
 
-  /// ArgumentParser accepts a value that begins with a dash only behind `=`, and an empty one only
-  /// as a word of its own.
+  /// ArgumentParser accepts a value that begins with a dash only after `=`, and an empty one only
+  /// as a separate word.
   private static func words(_ name: String, _ value: String) -> [String] {
     value.utf8.first == UInt8(ascii: "-") && value != "-"
       ? ["--\(name)=\(value)"] : ["--\(name)", value]

@@ -44,7 +44,7 @@ package final class PendingFile: Sendable {
         guard !directory.isAppendOnlyDirectory else { throw Errno.notPermitted }
         let hidden = Self.hiddenName()
         var cleanup = 0
-        // In one step: a signal between the two would leave the file behind.
+        // In one step: otherwise a signal could leave the file behind.
         descriptor = try Cleanup.uninterrupted { () throws(Errno) in
           let file = try Descriptor.open(
             hidden, [.readWrite, .createNew], in: directory, name: displayName)
@@ -169,8 +169,8 @@ package final class PendingFile: Sendable {
   private struct Publication {
     /// Identifies the file that has the name now.
     var identity: [UInt64]
-    /// Nil where the last or only file has replaced another that was not kept: keeping it could leave
-    /// it behind under a hidden name if the process is killed.
+    /// Nil if the last or only file has replaced another one, which is not kept: if the process were
+    /// killed, it would remain under a hidden name.
     var undo: (() -> Void)?
     var confirm: () -> Void = {}
   }

@@ -57,9 +57,9 @@ extension Descriptor {
     }
   }
 
-  /// Opens a block device that was opened by another process once more, so that nobody mounts it.
+  /// Opens an inherited block device again exclusively, so that it cannot be mounted meanwhile.
   ///
-  /// - Returns: nil for other files, and where the device cannot be opened again.
+  /// - Returns: nil for other files, and if the device cannot be opened again.
   /// - Throws: EBUSY if it is mounted or otherwise in use.
   package func reserveDevice() throws -> Descriptor? {
     guard try status().kind == .blockDevice else { return nil }

@@ -41,8 +41,8 @@ package final class Progress: Sendable {
   /// Seconds since the run began.
   package var elapsed: Double { Host.uptime - start }
 
-  /// `30 %, 0:05 left, 512 MiB/s, 1.20 GiB of 4.00 GiB`: what comes first matters most where the
-  /// line is too narrow for all of it.
+  /// `30 %, 0:05 left, 512 MiB/s, 1.20 GiB of 4.00 GiB`: the most important parts come
+  /// first, because a narrow terminal shows only the beginning.
   package func line(width: Int = .max) -> String {
     Self.line(
       done: done.load(ordering: .relaxed), of: total.load(ordering: .relaxed), after: elapsed,

@@ -4,9 +4,9 @@ import Archives
 import System
 import VMA
 
-/// What of a disk could be restored, as a mapfile of GNU ddrescue. A torn disk can have millions of
-/// parts, and a disk that was merely claimed can be huge: parts are never in memory all at once, and
-/// take the time of what was there.
+/// The parts of a disk that could be restored, as a mapfile of GNU ddrescue. A damaged disk can have
+/// millions of parts, and a disk can be huge according to its header alone: the parts are never all in
+/// memory, and the time depends only on the clusters that were present.
 struct LostMap {
   /// The signs of ddrescue.
   enum Sign: String {
@@ -70,7 +70,7 @@ struct LostMap {
         let isThere = bits >> bit & 1 == 1
         let sign: Sign = !isThere ? .lost : doubtful >> bit & 1 == 1 ? .unproven : .right
         if isThere {
-          // What lies between is not there.
+          // The clusters in between are lost.
           try add(upTo: index * 64 + bit, .lost)
           try add(upTo: index * 64 + bit + 1, sign)
         }
