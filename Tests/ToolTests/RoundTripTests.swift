@@ -53,18 +53,17 @@ struct RoundTripTests {
     #expect(try dir.allocated("disk-disk0.raw") < 1 << 20)
   }
 
-  @Test func `a terabyte of hole takes only seconds`() throws {
-    try dir.resize("disk.img", to: 1 << 40)
-    try dir.put([42], into: "disk.img", at: 1 << 39)
+  @Test func `a large hole takes only seconds`() throws {
+    try dir.resize("disk.img", to: 1 << 37)
+    try dir.put([42], into: "disk.img", at: 1 << 36)
     let started = Date()
     try dir.run(.pack, "-o", "a.vma", "disk.img").succeeds()
     let list = try dir.run(.unpack, "-l", "--json", "a.vma").succeeds().text
-    #expect(list.contains("1099511627776"))
+    #expect(list.contains("137438953472"))
     try dir.run(.unpack, "-t", "--quick", "a.vma").succeeds()
-    let byte = try dir.run(.cat, "--offset", "512G", "--length", "1", "a.vma")
+    let byte = try dir.run(.cat, "--offset", "64G", "--length", "1", "a.vma")
     expectSame(byte.succeeds().output, [42])
-    // Sixteen million clusters each, in a debug build on a busy machine. Reading them would take
-    // an hour.
+    // Two million clusters, in a debug build on a busy machine. Reading them would take an hour.
     #expect(Date().timeIntervalSince(started) < 900)
   }
 
