@@ -67,6 +67,7 @@ final class Host: @unchecked Sendable {
       try sh("virsh -q define domain.xml").succeeds()
       if isOn { try ensureRunning() }
     }
+    pause()
   }
 
   private func domain(_ name: String) -> String {
