@@ -92,7 +92,7 @@ complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_opti
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" ack-fd' -l 'ack-fd' -d 'With --events: acknowledge on file descriptor N.' -rfka ''
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" tmpdir' -l 'tmpdir' -d 'Buffer data in DIR (default: $TMPDIR, then /var/tmp).' -rfa '(__vma-pack_complete_directories)'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" o output' -s 'o' -l 'output' -d 'Write to FILE; it appears only once complete.' -rF
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" f force' -l 'force' -s 'f' -d 'Overwrite FILE if it exists.'
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" f force' -l 'force' -s 'f' -d 'Overwrite FILE if it exists; allow a device in use.'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" z zstd' -l 'zstd' -s 'z' -d 'Compress with zstd.'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" level' -l 'level' -d 'Compress at level N (default: 3).' -rfka ''
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" T threads' -s 'T' -l 'threads' -d 'Compress with N threads (default: 0, all cores).' -rfka ''

@@ -48,7 +48,7 @@ package enum RestoreMap {
       if mapped.contains(name) { continue }
       guard let disk = disk(of: name), values[disk] != nil else {
         throw ServerConfig.refusal(
-          "no disk line for \(name) (name the disk drive-X if its line is X)")
+          "no line for the disk \(name) (the line 'X: ...' is for a disk named drive-X)")
       }
       guard deviceOfDisk.updateValue(name, forKey: disk) == nil else {
         throw ServerConfig.refusal("\(disk) is mapped to a drive other than \(name)")

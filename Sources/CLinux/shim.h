@@ -136,6 +136,12 @@ static inline int linux_is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 // Descriptors inherited through exec(3) do not have close-on-exec set; all that are opened here do.
 static inline int linux_is_inherited(int fd) { return fcntl(fd, F_GETFD) == 0; }
 
+// Whether another open file description holds a lock on these bytes; Linux 3.15.
+static inline int linux_is_locked(int fd, off_t start, off_t length) {
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+  return fcntl(fd, 36 /* F_OFD_GETLK */, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
 static inline int linux_status_flags(int fd) { return fcntl(fd, F_GETFL); }
 
 static inline int linux_set_pipe_size(int fd, int size) {

@@ -43,7 +43,7 @@ package enum Console {
 
   /// Prints a warning, unless `--quiet` is given.
   package static func warn(_ message: String) {
-    if !state.withLock(\.isQuiet) { error(message) }
+    if !state.withLock(\.isQuiet) { error("warning: \(message)") }
   }
 
   /// Prints the progress of the run, unless standard error is not ready.

@@ -8,6 +8,8 @@ import System
 /// A tool of the family: options that configure parts, and a run.
 package protocol Filter: ParsableCommand {
   var common: CommonOptions { get }
+  /// Whether standard output may be a block device in use.
+  var allowsDeviceInUse: Bool { get }
   /// Runs before there is any other thread, for a tool that becomes another process.
   func prepare() throws
   /// Does the work; a `Failure` gives the reason if it fails.
@@ -15,6 +17,7 @@ package protocol Filter: ParsableCommand {
 }
 
 extension Filter {
+  package var allowsDeviceInUse: Bool { false }
   package func prepare() {}
 
   /// Runs a tool from start to exit.
@@ -59,6 +62,8 @@ extension Filter {
         showing: ProgressDisplay(command.common.progress, isQuiet: command.common.quiet))
       try Console.startWriter()
       try Claims.standardStreams(mute: Console.mute)
+      let reservation = try command.allowsDeviceInUse ? nil : Output.reserveStandardOutput()
+      defer { withExtendedLifetime(reservation) {} }
       try command.filter()
       try Descriptor.closeStandardOutput()
       Console.clearStatus()

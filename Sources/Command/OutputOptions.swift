@@ -12,8 +12,8 @@ package struct OutputOptions: ParsableArguments {
     completion: .file())
   package var output: String?
 
-  @Flag(name: .shortAndLong, help: "Overwrite FILE if it exists.")
-  var force = false
+  @Flag(name: .shortAndLong, help: "Overwrite FILE if it exists; allow a device in use.")
+  package var force = false
 
   package init() {}
 

@@ -88,7 +88,7 @@ import System
     position += nameLength
     let checksumStart = position
     let checksum = next(4)
-    guard missing == 0 else { return .needs(max(missing, 64)) }
+    guard missing == 0 else { return .needs(missing) }
     var extra = 0
     if flags.contains(.extraField) {
       extra = Int(next(4)) + 4

@@ -206,6 +206,8 @@ import System
   }
 
   private func decodeIndex(_ input: Buffer, _ range: Range<Int>) -> FrameStep {
+    // Without input, liblzma reports an error.
+    guard !range.isEmpty else { return FrameStep(wanted: 1) }
     var position = 0
     let code = unsafe input.withPointer(range) { bytes in
       unsafe lzma_index_hash_decode(

@@ -48,7 +48,7 @@ package final class InPlaceTarget: DiskTarget {
   ///
   /// - Parameters:
   ///   - size: the number of bytes that must fit.
-  ///   - force: allows a block device that is in use.
+  ///   - force: allows a target that is in use.
   ///   - isZero: whether the target is known to contain zeros.
   /// - Throws: status 73.
   package init(_ place: Place, size: UInt64, force: Bool, isZero: Bool) throws {
@@ -69,6 +69,9 @@ package final class InPlaceTarget: DiskTarget {
     }
     guard try descriptor.status().identity == place.status.identity else {
       throw Failure(.cannotCreate, "\(name): was replaced while it was being opened")
+    }
+    guard force || !descriptor.isUsedByQEMU else {
+      throw Failure(.cannotCreate, "\(name): is in use by QEMU (use -f to write to it anyway)")
     }
     try descriptor.requireWritable()
     unit = try descriptor.zeroingUnit()

@@ -130,7 +130,8 @@ package enum Claims {
       throw Failure(.usage, "\(claim.name): is also the output \(other.name)")
     }
     let (input, output) = claim.use == .input ? (claim, other) : (other, claim)
-    throw Failure(.usage, "\(output.name): is both an output and an input (as \(input.name))")
+    let alias = input.name == output.name ? "" : " (as \(input.name))"
+    throw Failure(.usage, "\(output.name): is both an output and an input\(alias)")
   }
 
   // MARK: Storage locations

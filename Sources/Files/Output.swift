@@ -8,7 +8,7 @@ package struct Output: Sendable {
   package let descriptor: Descriptor
   private let pending: PendingFile?
   private let isDirect: Bool
-  /// Prevents that an inherited block device is mounted during the run.
+  /// Prevents that a block device of `/dev/fd/N` is mounted during the run.
   private var reservation: Descriptor?
 
   private init(
@@ -23,21 +23,26 @@ package struct Output: Sendable {
 
   /// Standard output, unless it is a terminal.
   ///
-  /// - Parameter replaces: whether to allow a device in use; nil if the tool has no option for that.
-  /// - Throws: status 64 on a terminal, 73 if it accepts no writes or is a device in use.
-  package static func standard(replaces: Bool? = nil) throws -> Output {
+  /// - Throws: status 64 on a terminal, 73 if it accepts no writes.
+  package static func standard() throws -> Output {
     guard !Descriptor.standardOutput.isTerminal else {
       throw Failure(.usage, "standard output is a terminal (redirect it)")
     }
     try Descriptor.standardOutput.requireWritable()
     Descriptor.standardOutput.widenPipe()
+    return Output(.standardOutput)
+  }
+
+  /// Prevents that a block device that is standard output is mounted during the run.
+  ///
+  /// - Returns: what holds the device, if standard output is one.
+  /// - Throws: status 73 if it is in use.
+  package static func reserveStandardOutput() throws -> Descriptor? {
     do {
-      return Output(
-        .standardOutput,
-        reservation: replaces == true ? nil : try Descriptor.standardOutput.reserveDevice())
+      return try Descriptor.standardOutput.reserveDevice()
     } catch Errno.resourceBusy {
-      let advice = replaces == nil ? "write to it through a pipe to 'dd'" : "use -f -o /dev/stdout"
-      throw Failure(.cannotCreate, "standard output is a device in use (\(advice) if you are sure)")
+      throw Failure(
+        .cannotCreate, "standard output is a device in use (to overwrite it, pipe to 'dd')")
     }
   }
 
@@ -78,7 +83,7 @@ package struct Output: Sendable {
 
   /// An inherited descriptor, written from its current position on, like standard output.
   private static func inherited(_ number: Int32, name: String, replaces: Bool) throws -> Output {
-    if number == Descriptor.standardOutput.raw { return try standard(replaces: replaces) }
+    if number == Descriptor.standardOutput.raw { return try standard() }
     let descriptor = Descriptor(raw: number, name: name, isOwned: false)
     guard Descriptor.isInherited(number), descriptor.isWritable else {
       throw Errno.badFileDescriptor
@@ -104,7 +109,7 @@ package struct Output: Sendable {
       if let path, path != "-" {
         try file(path, replaces: replaces)
       } else {
-        try standard(replaces: replaces)
+        try standard()
       }
     try output.descriptor.requireRoom(for: atLeast)
     return output

@@ -57,6 +57,10 @@ extension Descriptor {
     }
   }
 
+  /// Whether QEMU has opened this image or device: then it holds locks on some of these bytes (see
+  /// `locking` in qemu(1)).
+  package var isUsedByQEMU: Bool { linux_is_locked(raw, 100, 104) != 0 }
+
   /// Opens an inherited block device again exclusively, so that it cannot be mounted meanwhile.
   ///
   /// - Returns: nil for other files, and if the device cannot be opened again.

@@ -68,7 +68,7 @@ extension ExtentHeader {
       FormatError(code, message, byte: byte, extent: number)
     }
     guard bytes.count >= 4, bytes.load(VMAFormat.ExtentOffset.magic) == VMAFormat.extentMagic else {
-      throw fault(.notAnExtent, "no extent starts here")
+      throw fault(.notAnExtent, "extent header expected, other data found")
     }
     guard bytes.count == VMAFormat.extentHeaderSize else {
       throw .truncated(
@@ -137,11 +137,9 @@ extension ExtentHeader {
   }
 
   /// Whether these bytes were meant as an extent header of the archive, valid or not, complete or
-  /// not.
+  /// not. Other archives, and the data of disks, can contain the magic, but hardly the UUID.
   package static func resembles(_ bytes: Span<UInt8>, uuid: ArchiveHeader.UUID) -> Bool {
-    bytes.count >= VMAFormat.ExtentOffset.uuid + 16
-      && (bytes.load(VMAFormat.ExtentOffset.magic) == VMAFormat.extentMagic
-        || self.uuid(of: bytes) == uuid)
+    bytes.count >= VMAFormat.ExtentOffset.uuid + 16 && self.uuid(of: bytes) == uuid
   }
 
   /// The 512 bytes of the header.

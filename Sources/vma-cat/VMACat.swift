@@ -61,7 +61,8 @@ struct VMACat: Filter {
   private static func bytes(_ argument: String?, option: String) throws -> UInt64? {
     guard let argument else { return nil }
     guard let count = ByteCount(argument: argument) else {
-      throw Failure(.usage, "\(option): '\(argument)' is not a number of bytes")
+      throw Failure(
+        .usage, "\(option): '\(argument)' is not a number of bytes (such as 512 or 64K)")
     }
     return count.bytes
   }
@@ -84,7 +85,7 @@ struct VMACat: Filter {
     }
     let drives = header.devices.filter { !$0.isVMState }
     guard drives.count <= 1 else {
-      throw Failure(.usage, "\(name): several drives (name one: \(list(header)))")
+      throw Failure(.usage, "\(name): several members (name one: \(list(header)))")
     }
     guard let only = drives.first else {
       throw Failure(.noInput, "\(name): the archive has no drives")

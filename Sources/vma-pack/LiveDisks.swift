@@ -119,7 +119,7 @@ final class LiveDisks: @unchecked Sendable {
   /// The additional summary of `--verbose`.
   var summary: String {
     guard let engine else { return "" }
-    return "; \(engine.guestRecords) guest writes, "
-      + "\(ByteCount(min(engine.repeatedSectors, .max / 512) * 512)) resent"
+    return "; \(Counted(engine.guestRecords, "guest write")), "
+      + "\(ByteCount(min(engine.repeatedSectors, .max / 512) * 512)) received again"
   }
 }

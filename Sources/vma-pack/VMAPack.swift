@@ -75,6 +75,8 @@ struct VMAPack: Filter {
     completion: .namedFile)
   var sources: [String] = []
 
+  var allowsDeviceInUse: Bool { destination.force }
+
   func filter() throws {
     try checkOptions()
     let uuid = try archiveUUID()

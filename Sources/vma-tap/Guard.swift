@@ -23,6 +23,8 @@ final class Guard {
   /// the new connection. A disk without a request is not reconnected: guest writes are acknowledged
   /// until this time has passed.
   private static let reconnectTime = 5.0
+  /// Seconds after which the backup is canceled even if clients keep connecting without a request.
+  private static let longestReconnectTime = 30.0
   /// Seconds for the first request on a connection.
   private static let requestTime = 0.5
   /// Seconds without any sign of QEMU until it is considered to have exited.
@@ -152,10 +154,11 @@ final class Guard {
     var rescue: Rescue?
     while true {
       let now = Host.uptime
-      if rescue == nil, canCancel(connections, since: start, now: now) {
+      let canCancel = canCancel(connections, since: start, now: now)
+      if rescue == nil, canCancel {
         rescue = Rescue(monitorPath ?? "", jobs: jobs, nodes: nodes, buffer: buffer)
       }
-      rescue?.step()
+      rescue?.step(canCancel: canCancel)
       if let rescue {
         if rescue.isDone {
           return Failure(
@@ -187,9 +190,10 @@ final class Guard {
   private func canCancel(
     _ connections: [DroppingConnection], since start: Double, now: Double
   ) -> Bool {
-    if now - start >= Self.reconnectTime { return true }
-    return Set(connections.compactMap(\.export)).count == exports.count
-      && connections.allSatisfy { $0.hasRequest || now - $0.start >= Self.requestTime }
+    if now - start >= Self.longestReconnectTime { return true }
+    return connections.allSatisfy { $0.hasRequest || now - $0.start >= Self.requestTime }
+      && (now - start >= Self.reconnectTime
+        || Set(connections.compactMap(\.export)).count == exports.count)
   }
 
   /// Waits for something to do, and answers QEMU.

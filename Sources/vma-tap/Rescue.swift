@@ -27,6 +27,7 @@ struct Rescue {
   private var state = State.unconnected
   private var lastID = 0
   private var nextTime: Double
+  private var canCancel = false
   private(set) var isDone = false
   /// Whether no process listens at the monitor.
   private(set) var isRefused = false
@@ -46,7 +47,10 @@ struct Rescue {
   }
 
   /// Does what is possible now.
-  mutating func step() {
+  ///
+  /// - Parameter canCancel: whether a command may be sent; otherwise this is tried again soon.
+  mutating func step(canCancel: Bool) {
+    self.canCancel = canCancel
     do {
       if case .unconnected = state { return try connect() }
       guard var channel else { return }
@@ -96,6 +100,11 @@ struct Rescue {
   }
 
   private mutating func advance() throws {
+    guard canCancel else {
+      state = .idle
+      nextTime = Host.uptime + 0.02
+      return
+    }
     switch removal.next() {
     case .execute(let command, let arguments): try ask(command, arguments)
     case .wait(let milliseconds):

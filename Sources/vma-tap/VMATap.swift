@@ -84,6 +84,9 @@ struct VMATap: Filter {
       Console.warn("--fleece is deprecated; use --tmpdir")
     }
     guard patience > 0 else { throw Failure(.usage, "--patience: must be at least 1 second") }
+    if patience > 29 {
+      Console.warn("--patience: many guests report an I/O error after 30 seconds")
+    }
     guard let limit = ByteCount(argument: spillLimit) else {
       throw Failure(.usage, "--spill-limit: \(spillLimit) is not a size such as 512M or 8G")
     }

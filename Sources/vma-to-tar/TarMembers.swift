@@ -60,7 +60,10 @@ struct TarMembers {
     for device in header.devices where !device.isVMState {
       let name = String(decoding: device.name, as: UTF8.self)
       guard let member = memberOfDevice[name] else {
-        throw Failure(.usage, "\(archive): \(name) has no map line in qemu-server.conf")
+        throw Failure(
+          .usage,
+          "\(archive): \(name) has no map line in qemu-server.conf "
+            + "(create the archive with vma-pack --pve)")
       }
       disks.append(Disk(name: Array(member.utf8), device: device))
     }

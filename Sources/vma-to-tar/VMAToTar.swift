@@ -65,6 +65,8 @@ struct VMAToTar: Filter {
     completion: .file())
   var archive: String?
 
+  var allowsDeviceInUse: Bool { destination.force }
+
   func filter() throws {
     try checkOptions()
     let input = try Input.open(archive)

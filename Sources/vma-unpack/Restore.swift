@@ -69,7 +69,7 @@ final class Restore {
         throw Failure(.usage, "--map: \(drive) is not selected by --drive")
       }
       guard paths.updateValue(path, forKey: device.id) == nil else {
-        throw Failure(.usage, "--map: \(drive) is mapped twice")
+        throw Failure(.usage, "\(drive): is mapped twice")
       }
     }
     return paths

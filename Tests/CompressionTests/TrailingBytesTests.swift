@@ -48,6 +48,18 @@ struct TrailingBytesTests {
     }
   }
 
+  @Test(arguments: commands + ["xz -0 --block-size=300 -c"])
+  func `reads can end anywhere`(command: String) throws {
+    let data = Shape.table.bytes
+    let packed = try #require(try run(command, data))
+    let empty = try #require(try run(command, []))
+    for readSize in [1, 3, 13, 16, 17, 4096] {
+      let found = try Decompressor.decompress(
+        empty + packed + empty, limit: 4 << 20, readSize: readSize)
+      #expect(found == data, "\(readSize)")
+    }
+  }
+
   @Test(arguments: commands)
   func `a skippable frame may come first in zstd and lz4`(command: String) throws {
     let data = Shape.table.bytes

@@ -78,7 +78,7 @@ final class Host: @unchecked Sendable {
         <os>
           <type arch='x86_64' machine='pc'>hvm</type>
           <kernel>\(vm)/vmlinuz</kernel> <initrd>\(vm)/initrd</initrd>
-          <cmdline>console=ttyS0 loglevel=4 panic=-1</cmdline>
+          <cmdline>console=ttyS0 loglevel=4 no_timer_check panic=-1</cmdline>
         </os>
         <devices>
           <disk type='file' device='disk'>

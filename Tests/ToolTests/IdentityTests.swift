@@ -137,6 +137,8 @@ struct IdentityTests {
       ("vma-to-tar -o /dev/fd/3 v.vma 3> \(device)", .toTar),
       ("vma-pack d=d.img > \(device)", .pack),
       ("vma-pack -o /dev/stdout d=d.img > \(device)", .pack),
+      ("vma-cat v.vma d.conf > \(device)", .cat), ("vma-unpack -l v.vma > \(device)", .unpack),
+      ("vma-tap --qmp none > \(device)", .tap),
     ] {
       try dir.sh(command).fails(73, tool, command)
     }

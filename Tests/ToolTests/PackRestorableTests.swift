@@ -73,7 +73,7 @@ struct PackRestorableTests {
     try dir.write(text, to: "full.conf")
     let packed = try pack("drive-scsi0=a.img", config: "full.conf")
     let omission = "qemu-server.conf: left out: lock, parent, unused0, unused12, [PENDING], [snap]"
-    #expect(packed.ending == .exit(0) && packed.errors == "vma-pack: \(omission)\n")
+    #expect(packed.ending == .exit(0) && packed.errors == "vma-pack: warning: \(omission)\n")
     let found = try lines(of: packed)
     try pack("-q", "drive-scsi0=a.img", config: "full.conf").succeeds()
     #expect(
@@ -91,7 +91,7 @@ struct PackRestorableTests {
       .pack, "-o", "a.vma", "-c", "qemu-server.conf=mapped.conf", "drive-scsi0=a.img")
     archive.succeeds()
     let tar = try dir.run(.toTar, "--layout", "pve", "-o", "a.tar", "a.vma")
-    #expect(tar.ending == .exit(0) && tar.errors == "vma-to-tar: a.vma: \(omission)\n")
+    #expect(tar.ending == .exit(0) && tar.errors == "vma-to-tar: warning: a.vma: \(omission)\n")
     #expect(
       try dir.sh("tar -xOf a.tar qemu-server.conf").lines
         == found.dropLast() + ["#vzdump#map:scsi0:vm-disk-scsi0.raw:65536::"])
@@ -104,7 +104,7 @@ struct PackRestorableTests {
     try dir.write("scsi0: x:y,\(option)\n", to: "excluded.conf")
     let outcome = try pack("drive-scsi0=a.img", config: "excluded.conf")
     #expect(outcome.ending == .exit(0))
-    #expect(outcome.errors.hasPrefix("vma-pack: qemu-server.conf: scsi0 has backup=0"))
+    #expect(outcome.errors.hasPrefix("vma-pack: warning: qemu-server.conf: scsi0 has backup=0"))
     try pack("-q", "drive-scsi0=a.img", config: "excluded.conf").succeeds()
     try dir.write("scsi0: x:y,backup=1,backup=,xbackup=0\nscsi1: x:y,backup=0\n", to: "b.conf")
     try pack("drive-scsi0=a.img", config: "b.conf").succeeds()
@@ -121,7 +121,8 @@ struct PackRestorableTests {
     for name in bad {
       let outcome = try pack("-fo", name, "drive-scsi0=a.img")
       #expect(outcome.ending == .exit(0))
-      #expect(outcome.errors.hasPrefix("vma-pack: \(name): qmrestore needs a file name like"))
+      #expect(
+        outcome.errors.hasPrefix("vma-pack: warning: \(name): qmrestore needs a file name like"))
     }
     let outcome = try pack("-zfo", "vzdump-qemu-1.vma", "drive-scsi0=a.img")
     #expect(outcome.errors.contains("vzdump-qemu-NAME.vma.zst"))
@@ -143,7 +144,8 @@ struct PackRestorableTests {
     try dir.put(signature, into: "a.img", at: 0)
     let outcome = try dir.run(.pack, "drive-scsi0=a.img")
     #expect(outcome.ending == .exit(0))
-    #expect(outcome.errors.hasPrefix("vma-pack: a.img: looks like \(format); packing the file"))
+    #expect(
+      outcome.errors.hasPrefix("vma-pack: warning: a.img: looks like \(format); packing the file"))
     // With an odd size: the same message, and no advice to pad it.
     try dir.write(signature + [1], to: "odd.img")
     try dir.run(.pack, "drive-scsi0=odd.img").fails(

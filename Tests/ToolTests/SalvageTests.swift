@@ -161,6 +161,24 @@ struct SalvageTests {
     }
   }
 
+  @Test(arguments: [20_000, 40_000])
+  func `data that contains the magic of extents does not prove its position`(place: Int) throws {
+    let image =
+      Image.full(61_440, seed: 57) + [[UInt8]](repeating: Array("VMAE".utf8), count: 1024).joined()
+    try dir.write(image, to: "d.raw")
+    try dir.sh("vma-pack -o sound.vma d=d.raw").succeeds()
+    var bytes = try dir.read("sound.vma")
+    bytes.insert(contentsOf: Image.full(512, seed: 58), at: place)
+    try dir.write(bytes, to: "broken.vma")
+    let outcome = try dir.run(.unpack, "--salvage", "--lost", "maps", "-C", "out", "broken.vma")
+    #expect(outcome.ending == .exit(65))
+    let map = try map("maps/disk-d.map")
+    let found = try dir.read("out/disk-d.raw.partial")
+    for block in stride(from: 0, to: image.count, by: 4096) where map.isRescued(block) {
+      expectSame(Array(found[block..<block + 4096]), Array(image[block..<block + 4096]))
+    }
+  }
+
   @Test func `a piece missing from the middle`() throws {
     var bytes = Self.bytes
     // From within the data of one extent to within the data of the second one after it.

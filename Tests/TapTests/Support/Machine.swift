@@ -151,7 +151,7 @@ final class Machine {
     system + [
       "-m", "192", "-no-reboot", "-kernel", Programs.linux + "/vmlinuz",
       "-initrd", Programs.linux + "/initrd",
-      "-append", "console=ttyS0 loglevel=4 panic=-1", "-serial", "file:console",
+      "-append", "console=ttyS0 loglevel=4 no_timer_check panic=-1", "-serial", "file:console",
       "-object", "iothread,id=thread",
       "-drive", "if=none,id=drive-virtio0,file=a.raw,format=raw",
       "-device", "virtio-blk-pci,drive=drive-virtio0,iothread=thread,werror=\(onError)",
