@@ -106,7 +106,10 @@ struct OtherRunTests {
       """
       trap 'kill $(jobs -p)' EXIT
       chmod 711 .. ../tmp; chmod 777 .; cp a.raw c.raw; chmod 666 c.raw
-      qemu-system-x86_64 -nodefaults -display none -S -m 64 -accel tcg -runas nobody \
+      # The name of the option since QEMU 9.1.
+      user='-run-with user=nobody'
+      ! qemu-system-x86_64 -help | grep -q -e '-runas' || user='-runas nobody'
+      qemu-system-x86_64 -nodefaults -display none -S -m 64 -accel tcg $user \
         -drive if=none,id=d0,file=c.raw,format=raw -device virtio-blk-pci,drive=d0 \
         -qmp unix:user.qmp,server=on,wait=off & qemu=$!
       while [ ! -S user.qmp ]; do sleep 0.1; done; sleep 0.2
