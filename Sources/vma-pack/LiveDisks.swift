@@ -120,6 +120,6 @@ final class LiveDisks: @unchecked Sendable {
   var summary: String {
     guard let engine else { return "" }
     return "; \(Counted(engine.guestRecords, "guest write")), "
-      + "\(ByteCount(min(engine.repeatedSectors, .max / 512) * 512)) received again"
+      + "\(ByteCount(min(engine.repeatedSectors, .max / 512) * 512)) resent"
   }
 }
