@@ -68,7 +68,7 @@ class Backup:
         self.held = {}  # sequence number: threading.Event
         # A producer may have at most 256 unacknowledged records.
         self.slots = threading.BoundedSemaphore(256)
-        self.is_over = False  # If true, writes are no longer announced.
+        self.is_over = False  # If true, further writes are not announced.
         self.answers, answering = os.pipe()
         self.packer = subprocess.Popen(
             [

@@ -24,7 +24,8 @@ enum CompletionScript {
     case .fish: correctFish(&script, name)
     default: return nil
     }
-    // The position of the cursor in the word does not matter: the corrected functions end the word there.
+    // The position of the cursor in the word does not matter: the corrected functions end the word
+    // there.
     if shell != .fish {
       script.replace(from: "__\(name)_cursor_index_in_current_word() {", to: "}")
     }

@@ -49,10 +49,9 @@ import System
       isLegacy = true
       return .passed(4)
     }
-    if magic & ~0xf == 0x184d_2a50 {
-      guard bytes.count >= 8 else { return .needs(8) }
+    if let start = SkippableFrames.begin(bytes) {
       isLegacy = false
-      return SkippableFrames.size(bytes).map { .passed($0) } ?? .nothing
+      return start
     }
     guard magic == 0x184d_2204 else {
       // The legacy format has no end mark, so anything after it could be a block; `lz4 -l` writes

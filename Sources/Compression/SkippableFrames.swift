@@ -14,17 +14,19 @@ final class SkippableFrames: FrameDecoder {
   var magics: [[UInt8]] { decoder?.magics ?? candidates.flatMap(\.magics) }
   var isOpen: Bool { decoder?.isOpen ?? false }
 
-  /// The size of a skippable frame with its header; nil if something else starts here.
+  /// Examines what starts here; nil if it is not a skippable frame.
   ///
-  /// - Parameter bytes: at least 8.
-  static func size(_ bytes: Span<UInt8>) -> UInt64? {
-    bytes.littleEndian(0..<4) & ~0xf == 0x184d_2a50 ? 8 + bytes.littleEndian(4..<8) : nil
+  /// - Parameter bytes: at least 4.
+  static func begin(_ bytes: Span<UInt8>) -> FrameStart? {
+    guard bytes.littleEndian(0..<4) & ~0xf == 0x184d_2a50 else { return nil }
+    guard bytes.count >= 8 else { return .needs(8) }
+    return .passed(8 + bytes.littleEndian(4..<8))
   }
 
   func begin(_ bytes: Span<UInt8>, isSearching: Bool) throws(FrameFault) -> FrameStart {
     if let decoder { return try decoder.begin(bytes, isSearching: isSearching) }
-    guard bytes.count >= 8 else { return .needs(8) }
-    if let size = Self.size(bytes) { return .passed(size) }
+    guard bytes.count >= 4 else { return .needs(4) }
+    if let start = Self.begin(bytes) { return start }
     guard
       let candidate = candidates.first(where: {
         $0.magics.contains { magic in magic.indices.allSatisfy { bytes[$0] == magic[$0] } }

@@ -35,8 +35,8 @@ import System
   /// Reads the frame header by RFC 8878, section 3.1.1.1: libzstd does not report the size of a
   /// window that it refuses.
   func begin(_ bytes: Span<UInt8>, isSearching: Bool) throws(FrameFault) -> FrameStart {
-    guard bytes.count >= 8 else { return .needs(8) }
-    if let size = SkippableFrames.size(bytes) { return .passed(size) }
+    guard bytes.count >= 5 else { return .needs(5) }
+    if let start = SkippableFrames.begin(bytes) { return start }
     guard magics[0].indices.allSatisfy({ bytes[$0] == magics[0][$0] }) else { return .nothing }
     let descriptor = bytes[4]
     let isSingleSegment = descriptor & 0x20 != 0

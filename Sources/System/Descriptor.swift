@@ -76,10 +76,14 @@ package import SystemPackage
 
   /// A device has no more space than its size, which the user may not know.
   private func failure(_ error: Errno) -> Failure {
-    guard error == .noSpace, let status = try? status(), status.kind == .blockDevice,
-      let size = try? size()
-    else { return Failure(.inputOutput, name, error) }
-    return Failure(.inputOutput, "\(name): \(error): the device has \(size) bytes")
+    do {
+      if error == .noSpace, try status().kind == .blockDevice {
+        return Failure(.inputOutput, "\(name): \(error): the device has \(try size()) bytes")
+      }
+    } catch {
+      // The first error is the reason, and is reported without the size.
+    }
+    return Failure(.inputOutput, name, error)
   }
 
   // MARK: Opening

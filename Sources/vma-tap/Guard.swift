@@ -182,7 +182,7 @@ final class Guard {
           "the worker process \(how); waiting for QEMU's monitor to cancel the backup; "
             + "QEMU's writes are acknowledged meanwhile")
       }
-      wait(&connections, rescue, until: rescue == nil ? now + 0.05 : nil)
+      wait(&connections, rescue)
     }
   }
 
@@ -197,7 +197,7 @@ final class Guard {
   }
 
   /// Waits for something to do, and answers QEMU.
-  private func wait(_ connections: inout [DroppingConnection], _ rescue: Rescue?, until: Double?) {
+  private func wait(_ connections: inout [DroppingConnection], _ rescue: Rescue?) {
     var readiness = Readiness()
     readiness.add(signals.descriptor)
     readiness.add(listener)
@@ -205,7 +205,7 @@ final class Guard {
       readiness.add(connection.socket, writing: connection.hasOutput)
     }
     if let socket = rescue?.socket { readiness.add(socket) }
-    let delay = min(until.map { $0 - Host.uptime } ?? 1, rescue?.delay ?? 1, 1)
+    let delay = min(rescue?.delay ?? 0.05, 1)
     readiness.wait(milliseconds: max(0, Int((delay * 1000).rounded(.up))))
     // The backup is already being ended; a signal has no further effect.
     while signals.next() != nil {}
