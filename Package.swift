@@ -65,6 +65,8 @@ let package = Package(
         .define(
           "VMA_TOOLS_VERSION", to: "\"\(Context.environment["VMA_TOOLS_VERSION"] ?? version)\"")
       ]),
+    // The library's functions are inline, in its header.
+    .target(name: "CXXHash"),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
@@ -85,7 +87,7 @@ let package = Package(
     .target(
       name: "Archives",
       dependencies: [
-        "CMD5", "Compression", "Disks", "Files", "System", "VMA", system,
+        "CMD5", "CXXHash", "Compression", "Disks", "Files", "System", "VMA", system,
         .product(name: "HeapModule", package: "swift-collections"),
       ],
       swiftSettings: settings),
@@ -164,7 +166,7 @@ let package = Package(
     .testTarget(
       name: "ToolTests",
       dependencies: [
-        "TestSupport", "vma-pack", "vma-unpack", "vma-cat", "vma-to-tar", "vma-tap",
+        "CXXHash", "TestSupport", "vma-pack", "vma-unpack", "vma-cat", "vma-to-tar", "vma-tap",
       ],
       exclude: ["Golden", "Programs"]),
     .testTarget(

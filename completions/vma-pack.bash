@@ -155,9 +155,9 @@ _vma-pack() {
     local -a unparsed_words=("${COMP_WORDS[@]:1:${COMP_CWORD}}")
 
     local -a repeating_flags=()
-    local -a non_repeating_flags=(--pad --events --force -f --zstd -z --pve --quiet -q --verbose -v --version -h --help)
+    local -a non_repeating_flags=(--pad --events --force -f --zstd -z --no-digest --pve --quiet -q --verbose -v --version -h --help)
     local -a repeating_options=(-c --config --size)
-    local -a non_repeating_options=(--ack-fd --tmpdir -o --output --level -T --threads --uuid --ctime --progress)
+    local -a non_repeating_options=(--ack-fd --tmpdir -o --output --level -T --threads --uuid --uuid-from --ctime --progress)
     __vma-pack_offer_flags_options -1
 
     # Offer option value completions
@@ -187,6 +187,9 @@ _vma-pack() {
         return
         ;;
     '--uuid')
+        return
+        ;;
+    '--uuid-from')
         return
         ;;
     '--ctime')

@@ -20,7 +20,7 @@ function __vma-pack_parse_tokens -S
     set -l unparsed_tokens (__vma-pack_tokens -pc)
     switch $unparsed_tokens[1]
     case 'vma-pack'
-        __vma-pack_parse_subcommand -r 1 'c/config=+' 'size=+' 'pad' 'events' 'ack-fd=' 'tmpdir=' 'o/output=' 'f/force' 'z/zstd' 'level=' 'T/threads=' 'uuid=' 'ctime=' 'pve' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
+        __vma-pack_parse_subcommand -r 1 'c/config=+' 'size=+' 'pad' 'events' 'ack-fd=' 'tmpdir=' 'o/output=' 'f/force' 'z/zstd' 'level=' 'T/threads=' 'uuid=' 'uuid-from=' 'ctime=' 'no-digest' 'pve' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
     end
 end
 
@@ -97,7 +97,9 @@ complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_opti
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" level' -l 'level' -d 'Compress at level N (default: 3).' -rfka ''
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" T threads' -s 'T' -l 'threads' -d 'Compress with N threads (default: 0, all cores).' -rfka ''
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" uuid' -l 'uuid' -d 'Set the UUID of the archive (default: random).' -rfka ''
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" uuid-from' -l 'uuid-from' -d 'Derive the UUID from TEXT: the same text, the same UUID.' -rfka ''
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" ctime' -l 'ctime' -d 'Set the creation time, in seconds since 1970.' -rfka ''
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" no-digest' -l 'no-digest' -d 'Write no digests of the disks\' data.'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" pve' -l 'pve' -d 'Make the archive restorable by qmrestore.'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" q quiet' -l 'quiet' -s 'q' -d 'Print only errors.'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" v verbose' -l 'verbose' -s 'v' -d 'Print a summary when done.'

@@ -15,6 +15,11 @@ package struct ArchiveIndex {
   package private(set) var truncation: Failure?
   /// The runs of each device by its ID; nil if they are not needed.
   private var runs = [[DataRun]?](repeating: nil, count: 256)
+  private var ledger = DigestLedger()
+  private let name: String
+  /// Compares the data of the devices with the digests of the archive as it is read; nil if that is
+  /// not wanted.
+  package private(set) var digestCheck: DigestCheck?
 
   /// Reads and checks all extent headers of an archive.
   ///
@@ -23,10 +28,15 @@ package struct ArchiveIndex {
   ///   - reader: has read the header of the archive.
   ///   - devices: whose data must be found later.
   ///   - toleratesTruncation: whether an archive may end in the middle of an extent.
+  ///   - checksData: whether all data of the devices will be read, so that it can be compared with
+  ///     the digests of the archive.
   package init(
     _ file: Descriptor, reader: ArchiveReader, devices: [ArchiveHeader.Device],
-    toleratesTruncation: Bool = false
+    toleratesTruncation: Bool = false, checksData: Bool = false
   ) throws {
+    name = reader.name
+    let ids = Set(devices.map(\.id))
+    var covered: [DigestCheck.Extent] = []
     census = try ClusterCensus(reader.header.devices)
     var parser = reader.parser
     let fileSize = try file.size()
@@ -59,6 +69,18 @@ package struct ArchiveIndex {
         parser.skipData(Int(min(UInt64(header.dataSize), fileSize - header.dataByte)))
         try parser.checkEnd()
         try census.record(header)
+        if covered.capacity - covered.count < ExtentDigests.capacity {
+          let larger = 2 * (covered.capacity + ExtentDigests.capacity)
+          try Host.requireMemory(larger * MemoryLayout<DigestCheck.Extent>.stride)
+          covered.reserveCapacity(larger)
+        }
+        try ledger.record(header) { extent, digest in
+          guard checksData, extent.hasData(of: ids) else { return }
+          covered.append(
+            DigestCheck.Extent(
+              digest: digest, start: extent.dataByte, length: UInt32(extent.dataSize),
+              number: UInt32(truncatingIfNeeded: extent.number)))
+        }
         try header.forEachRun(from: header.dataByte) { run, id in
           try Self.append(run, to: &runs[Int(id)])
         }
@@ -74,6 +96,19 @@ package struct ArchiveIndex {
       }
     }
     for id in runs.indices { runs[id]?.sort() }
+    if checksData {
+      digestCheck = DigestCheck(file, reader.header, name: reader.name, extents: covered)
+    }
+  }
+
+  /// Checks that all of some devices is present, and that digests cover it if the archive has any.
+  package func requireComplete(_ devices: [ArchiveHeader.Device]) throws {
+    try census.requireComplete(devices, in: name)
+    do throws(FormatError) {
+      try ledger.checkEnd(devices)
+    } catch {
+      throw Failure(name, error)
+    }
   }
 
   /// Doubles the capacity of a full array, if the memory is available.
@@ -90,6 +125,7 @@ package struct ArchiveIndex {
   /// The stored data of a device, in disk order.
   package func disk(_ device: ArchiveHeader.Device, in file: Descriptor) -> OrderedDisk {
     OrderedDisk(
-      file: file, runs: runs[Int(device.id)] ?? [], size: census.length(of: device), frees: nil)
+      file: file, runs: runs[Int(device.id)] ?? [], size: census.length(of: device), frees: nil,
+      check: digestCheck)
   }
 }

@@ -17,10 +17,17 @@ package final class ArchiveReader: ExtentSource {
   let source: any ByteSource
   private let keepsData: Bool
   private var thread: Thread?
+  private var checker: Thread?
+  private var scanner: ExtentScanner?
+  /// The devices whose data is compared with the digests of the archive, if it has any: all, unless
+  /// this is changed before the first extent is read. An extent that also holds data of others is
+  /// compared, too.
+  package var checkedDevices: [ArchiveHeader.Device]
   private let free = Channel<Extent>(isStack: true)
   private let full = Channel<Extent>()
 
-  /// Extents in memory, about 3.7 MiB each: one being read, one being processed, one waiting.
+  /// Extents in memory, about 3.7 MiB each: one being read, one being compared, one being
+  /// processed, one waiting.
   private static let extentCount = 4
 
   /// Reads only the header.
@@ -39,6 +46,7 @@ package final class ArchiveReader: ExtentSource {
     self.name = name
     do {
       (header, parser) = try Self.readHeader(source, salvages: salvagesHeader)
+      checkedDevices = header.devices
       try Host.requireMemory(ClusterCensus.memory(for: header.devices))
       census = try ClusterCensus(header.devices)
       Progress.current.expectDisks(header.devices.reduce(0) { $0 &+ $1.size })
@@ -104,22 +112,50 @@ package final class ArchiveReader: ExtentSource {
     free.send(extent)
   }
 
+  /// Checks that all of some devices was read, and that digests cover it if the archive has any. The
+  /// end of the archive must have been reached.
+  package func requireComplete(_ devices: [ArchiveHeader.Device]) throws {
+    try census.requireComplete(devices, in: name)
+    try scanner?.checkDigestsAtEnd()
+  }
+
+  /// Bytes of stored data that were compared with digests, and all bytes of stored data; the end of
+  /// the archive must have been reached.
+  package var coverage: (compared: UInt64, total: UInt64) {
+    (scanner?.ledger.comparedBytes ?? 0, scanner?.ledger.totalBytes ?? 0)
+  }
+
   // If reading stops before the end, the thread and its memory must be released, too.
   deinit { free.finish() }
 
   private func start() throws {
     for _ in 0..<Self.extentCount { free.send(try Extent()) }
     let scanner = try ExtentScanner(
-      source: source, name: name, parser: parser, keepsData: keepsData)
+      source: source, name: name, parser: parser, keepsData: keepsData,
+      checkedDevices: checkedDevices)
+    self.scanner = scanner
     let (free, full) = (free, full)
-    thread = try Thread {
+    // Digests are compared while the next extent is read.
+    let loaded = Channel<Extent>()
+    checker = try Thread {
       do {
-        while let extent = try free.receive(), try scanner.read(into: extent) {
+        while let extent = try loaded.receive() {
+          try scanner.check(extent)
           full.send(extent)
         }
         full.finish()
       } catch {
         full.finish(.failure(error))
+      }
+    }
+    thread = try Thread {
+      do {
+        while let extent = try free.receive(), try scanner.read(into: extent) {
+          loaded.send(extent)
+        }
+        loaded.finish()
+      } catch {
+        loaded.finish(.failure(error))
       }
     }
   }

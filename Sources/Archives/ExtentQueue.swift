@@ -1,36 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import System
+package import System
 package import VMA
 
-/// Extents between the thread that fills them and the one that writes them: a fixed number, so that
-/// filling waits for writing.
+/// Extents between the thread that fills them and the one that writes them, in memory of a fixed
+/// size, so that filling waits for writing.
 package final class ExtentQueue: @unchecked Sendable {
   private var builder: ArchiveBuilder
+  private let memory: ClusterMemory
+  private let digest: RunningDigest?
+  /// Clusters with data that may wait in open extents; more end the largest one.
+  private let holdLimit: Int
+  /// Clusters that remain for what is urgent, and for writing.
+  private let reserve: Int
   private let free: Channel<PackedExtent>
   private let full = Channel<PackedExtent>()
-  private var current: PackedExtent?
+
+  /// Without data, an extent is little more than its header.
+  private static let extentCount = 32
 
   /// - Parameters:
-  ///   - builder: of the archive.
+  ///   - header: of the archive.
+  ///   - writesDigests: whether the archive gets digests of its data.
   ///   - count: extents in memory, about 3.7 MiB each.
-  package init(_ builder: ArchiveBuilder, count: Int = 4) throws {
-    self.builder = builder
-    free = try Channel((0..<count).map { _ in try PackedExtent() }, isStack: true)
+  package init(_ header: ArchiveHeader, writesDigests: Bool = true, count: Int = 4) throws {
+    let clusterCount = max(count, 2) * VMAFormat.slotsPerExtent
+    reserve = count > 2 ? 2 * VMAFormat.slotsPerExtent : VMAFormat.slotsPerExtent
+    holdLimit = clusterCount - reserve
+    let memory = try ClusterMemory(
+      count: clusterCount, rest: Self.extentCount * VMAFormat.extentHeaderSize)
+    self.memory = memory
+    let digest = writesDigests ? try RunningDigest(memory.buffer) : nil
+    self.digest = digest
+    let dataDigest: ArchiveBuilder.DataDigest = { digest?.digest(of: $0) ?? 0 }
+    do throws(FormatError) {
+      builder = try ArchiveBuilder(
+        header, digest: MD5.self, dataDigest: writesDigests ? dataDigest : nil)
+    } catch {
+      throw Failure(.badData, "\(error)")
+    }
+    let headers = clusterCount * VMAFormat.clusterSize
+    free = Channel(
+      (0..<Self.extentCount).map {
+        PackedExtent(memory.buffer, headerStart: headers + $0 * VMAFormat.extentHeaderSize)
+      }, isStack: true)
   }
+
+  /// The bytes at the start of the archive.
+  package var headerBytes: [UInt8] { builder.headerBytes }
 
   // MARK: The filling side
 
   /// Runs `body`, which creates extents, on a thread of its own, and ends the queue with its
-  /// result. The last extent is only passed on if all succeeded: without it, no reader considers
-  /// the archive complete.
+  /// result. The last extent with clusters, and what follows it, are only passed on if all
+  /// succeeded: without them, no reader considers the archive complete.
   package func fill(_ body: @escaping @Sendable () throws -> Void) throws {
     _ = try Thread { [self] in
       do {
         try body()
-        if let last = try building({ (builder) throws(FormatError) in try builder.finish() }) {
-          try handOver(last)
-        }
+        try building { (builder) throws(FormatError) in try builder.finish() }
+        try handOver()
         full.finish()
       } catch {
         full.finish(.failure(error))
@@ -38,53 +67,77 @@ package final class ExtentQueue: @unchecked Sendable {
     }
   }
 
-  /// The number of clusters that still fit in the current extent.
-  package var room: Int { builder.room }
+  /// Where the data of clusters is put before they are added.
+  package var buffer: Buffer { memory.buffer }
 
-  /// The extent being filled, with space for at least one cluster; waits if necessary.
-  package func extentWithRoom() throws -> PackedExtent {
-    if builder.room == 0, let extent = builder.nextExtent() { try handOver(extent) }
-    return try currentExtent()
-  }
+  /// Space for the data of clusters; waits if necessary. All of it must be added.
+  ///
+  /// - Parameter count: the number of adjacent clusters that are wanted.
+  /// - Returns: the bytes of at least one cluster, and at most `count`.
+  package func place(for count: Int) -> Range<Int> { memory.take(count) }
 
-  /// Whether there is space for a cluster without waiting, and an additional extent for urgent
+  /// Whether there is space for some clusters without waiting, and additional space for urgent
   /// data.
-  package var hasRoomToSpare: Bool {
-    free.count > (current != nil && room > 0 ? 0 : 1)
-  }
+  package var hasRoomToSpare: Bool { memory.available >= reserve }
 
-  /// Adds clusters that are all zeros to the current extent.
-  package func add(zeros clusters: Range<UInt64>, device: UInt8) throws {
-    try building { (builder) throws(FormatError) in
-      for cluster in clusters { try builder.add(device: device, cluster: cluster, mask: 0) }
-    }
-  }
-
-  /// Adds clusters whose data is in its place in the current extent. Their blocks of zeros are not
-  /// stored.
-  package func add(_ clusters: Range<UInt64>, device: UInt8) throws {
-    let extent = try currentExtent()
-    try building { (builder) throws(FormatError) in
-      for cluster in clusters {
-        let (position, mask) = extent.keepCluster()
-        try builder.add(device: device, cluster: cluster, mask: mask, at: position)
+  /// Adds clusters that are all zeros.
+  ///
+  /// - Parameter isEarly: whether they come out of order.
+  package func add(zeros clusters: Range<UInt64>, device: UInt8, isEarly: Bool = false) throws {
+    var next = clusters.lowerBound
+    while next < clusters.upperBound {
+      let end = min(next + UInt64(VMAFormat.slotsPerExtent), clusters.upperBound)
+      try building { (builder) throws(FormatError) in
+        try builder.add(zeros: next..<end, device: device, isEarly: isEarly)
       }
+      try handOver()
+      next = end
     }
   }
 
-  private func currentExtent() throws -> PackedExtent {
-    if let current { return current }
-    guard let extent = try free.receive() else { throw Failure(.general, "interrupted") }
-    extent.clear()
-    current = extent
-    return extent
+  /// Adds clusters whose data was put in a place. Their blocks of zeros are not
+  /// stored.
+  ///
+  /// - Parameters:
+  ///   - clusters: as many as fit in `place`.
+  ///   - isEarly: whether they come out of order.
+  package func add(
+    _ clusters: Range<UInt64>, device: UInt8, at place: Range<Int>, isEarly: Bool = false
+  ) throws {
+    for (index, cluster) in clusters.enumerated() {
+      let position = place.lowerBound + index * VMAFormat.clusterSize
+      let mask = mask(at: position)
+      if mask == 0 {
+        memory.release([position])
+      } else {
+        digest?.add(mask, device: device, cluster: cluster, at: position)
+      }
+      try building { (builder) throws(FormatError) in
+        try builder.add(
+          device: device, cluster: cluster, mask: mask, at: position, isEarly: isEarly)
+        if builder.heldCount > holdLimit { builder.flush() }
+      }
+      try handOver()
+    }
   }
 
-  private func handOver(_ extent: ArchiveBuilder.Extent) throws {
-    let packed = try currentExtent()
-    current = nil
-    packed.finish(extent)
-    full.send(packed)
+  /// The blocks of a cluster that are not all zeros.
+  private func mask(at position: Int) -> UInt16 {
+    var mask: UInt16 = 0
+    for block in 0..<VMAFormat.blocksPerCluster {
+      let start = position + block * VMAFormat.blockSize
+      if !buffer.isZero(start..<start + VMAFormat.blockSize) { mask |= 1 << UInt16(block) }
+    }
+    return mask
+  }
+
+  /// Passes on all extents that are ready.
+  private func handOver() throws {
+    while let extent = builder.nextExtent() {
+      guard let packed = try free.receive() else { throw Failure(.general, "interrupted") }
+      packed.fill(extent)
+      full.send(packed)
+    }
   }
 
   /// The builder detects anything that would make the archive wrong.
@@ -103,5 +156,8 @@ package final class ExtentQueue: @unchecked Sendable {
   /// The next extent to be written; nil after the last.
   package func next() throws -> PackedExtent? { try full.receive() }
 
-  package func recycle(_ extent: PackedExtent) { free.send(extent) }
+  package func recycle(_ extent: PackedExtent) {
+    memory.release(extent.clusterPositions)
+    free.send(extent)
+  }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Compression
+import Synchronization
 import System
 import VMA
 
@@ -16,9 +17,27 @@ final class ExtentScanner: @unchecked Sendable {
   /// The size of a read of unneeded blocks: it stays in the processor cache.
   private static let discardSize = 1 << 19
   private let keepsData: Bool
+  /// The devices whose data is compared with the digests of the archive.
+  private let checkedDevices: [ArchiveHeader.Device]
+  private let checkedIDs: Set<UInt8>
+  private let allDevices: [ArchiveHeader.Device]
+  private let hash: XXH3
+  /// Of all extents that were checked.
+  private(set) var ledger = DigestLedger()
+  /// Whether a digest may still cover the next extent: otherwise no data is kept for it.
+  private let mayHaveDigests = Mutex(true)
 
-  /// - Parameter parser: which has read the header of the archive.
-  init(source: any ByteSource, name: String, parser: ArchiveParser, keepsData: Bool) throws {
+  /// - Parameters:
+  ///   - parser: which has read the header of the archive.
+  ///   - checkedDevices: whose data is compared with the digests of the archive, if it has any.
+  init(
+    source: any ByteSource, name: String, parser: ArchiveParser, keepsData: Bool,
+    checkedDevices: [ArchiveHeader.Device]
+  ) throws {
+    self.checkedDevices = checkedDevices
+    checkedIDs = Set(checkedDevices.map(\.id))
+    allDevices = parser.header?.devices ?? []
+    hash = try XXH3()
     headerBytes = try Buffer(capacity: VMAFormat.extentHeaderSize)
     self.keepsData = keepsData
     self.source = source
@@ -37,7 +56,8 @@ final class ExtentScanner: @unchecked Sendable {
       else { return false }
       extent.header = header
       let size = header.dataSize
-      let discarded = try keepsData ? 0 : discard(size, in: extent.buffer)
+      extent.isLoaded = keepsData || mayHaveDigests.withLock { $0 }
+      let discarded = try extent.isLoaded ? 0 : discard(size, in: extent.buffer)
       let rest = size - discarded
       let count = try source.readFully(into: extent.buffer, 0..<rest + VMAFormat.extentHeaderSize)
       parser.skipData(discarded + min(count, rest))
@@ -48,6 +68,31 @@ final class ExtentScanner: @unchecked Sendable {
       throw Failure(name, error)
     }
     return true
+  }
+
+  /// Compares the data of an extent with its digest, or remembers it until its digest is read. This
+  /// must be called for all extents in their order; it may be on another thread than reading.
+  func check(_ extent: Extent) throws {
+    let header = extent.header
+    let isCompared = extent.isLoaded && ledger.canCoverNext && header.hasData(of: checkedIDs)
+    let digest = isCompared ? hash.digest(of: [0..<header.dataSize], in: extent.buffer) : nil
+    defer { if !ledger.canCoverNext { mayHaveDigests.withLock { $0 = false } } }
+    do throws(FormatError) {
+      try ledger.record(header, digest: digest)
+    } catch {
+      let damaged = allDevices.filter { ledger.damaged?.hasData(of: [$0.id]) == true }
+      throw Failure(name, error).naming(damaged, as: "damaged")
+    }
+  }
+
+  /// Checks that digests cover the data of all checked devices, if the archive has digests. The end
+  /// of the archive must have been reached.
+  func checkDigestsAtEnd() throws {
+    do throws(FormatError) {
+      try ledger.checkEnd(checkedDevices)
+    } catch {
+      throw Failure(name, error)
+    }
   }
 
   /// Reads bytes and drops them, except the last few, which are read with the next header.

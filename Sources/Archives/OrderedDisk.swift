@@ -12,6 +12,8 @@ package struct OrderedDisk: Sendable {
   package let size: UInt64
   /// The waiting room that contains the data and reuses its space, if any.
   let frees: WaitingRoom?
+  /// Compares the data with digests as it is read, if all of it is read.
+  var check: DigestCheck?
 
   private static let chunkSize = 1 << 20
   private static let chunkCount = 4
@@ -84,6 +86,8 @@ package struct OrderedDisk: Sendable {
       guard count == pending.count else {
         throw Failure(.inputOutput, "\(file.name): was truncated while it was read")
       }
+      try check?.update(
+        chunk.buffer, chunk.used..<chunk.used + count, at: pending.lowerBound)
       chunk.used += count
       Progress.current.add(UInt64(count))
       pending = 0..<0

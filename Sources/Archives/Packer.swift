@@ -4,8 +4,8 @@ package import Disks
 import System
 import VMA
 
-/// Copies disks that do not change, one after another, clusters ascending, as many to an extent as
-/// fit, so that the same disks always result in the same archive.
+/// Copies disks that do not change, one after another, clusters ascending, so that the same disks
+/// always result in the same archive.
 package struct Packer: Sendable {
   /// The size of a read: large enough to need few calls, small enough that the blocks are still in
   /// the processor cache when they are compared with zeros.
@@ -31,8 +31,6 @@ package struct Packer: Sendable {
     var cluster: UInt64 = 0
     var data = try disk.data(from: 0)
     while cluster < clusterCount {
-      let extent = try queue.extentWithRoom()
-      let room = UInt64(queue.room)
       let offset = cluster * clusterSize
       if let known = data, known.upperBound <= offset {
         data = try disk.data(from: offset)
@@ -40,13 +38,16 @@ package struct Packer: Sendable {
       let dataStart = (data?.lowerBound).map { $0 / clusterSize } ?? clusterCount
       let count: UInt64
       if dataStart > cluster {
-        count = min(room, dataStart - cluster)
+        // In parts, for the sake of the progress.
+        count = min(UInt64(VMAFormat.slotsPerExtent), dataStart - cluster)
         try queue.add(zeros: cluster..<cluster + count, device: id)
       } else {
         let dataEnd = (data?.upperBound ?? 0).dividedRoundingUp(by: clusterSize)
-        count = min(room, dataEnd - cluster, UInt64(Self.readSize / VMAFormat.clusterSize))
-        try disk.read(into: extent.buffer, extent.place(for: Int(count)), at: offset)
-        try queue.add(cluster..<cluster + count, device: id)
+        let wanted = min(dataEnd - cluster, UInt64(Self.readSize / VMAFormat.clusterSize))
+        let place = queue.place(for: Int(wanted))
+        count = UInt64(place.count) / clusterSize
+        try disk.read(into: queue.buffer, place, at: offset)
+        try queue.add(cluster..<cluster + count, device: id, at: place)
       }
       cluster += count
       Progress.current.add(min(cluster * clusterSize, disk.size) - offset)

@@ -7,10 +7,10 @@ package import VMA
 /// Reads what a damaged archive still contains: wherever an intact extent is missing, it searches
 /// for the next one at every byte.
 ///
-/// Data blocks have no checksum. Their surroundings prove them: the checksum of the compressed
-/// frame that contained them, and the next extent. If that is not at its expected position, bytes
-/// may be missing from the extent, or have been inserted. Its data is then restored, but not
-/// proven.
+/// A digest proves the data of an extent, if the archive has digests. Otherwise its surroundings
+/// prove it: the checksum of the compressed frame that contained it, and the next extent. If that is
+/// not at its expected position, bytes may be missing from the extent, or have been inserted. Its
+/// data is then restored, but not proven.
 package final class SalvageReader: ExtentSource {
   package let header: ArchiveHeader
   package private(set) var census: ClusterCensus
@@ -41,6 +41,10 @@ package final class SalvageReader: ExtentSource {
   private var undecided: [UInt8: ClusterSet] = [:]
   /// A byte in that frame.
   private var undecidedPlace: UInt64 = 0
+
+  /// Extents whose digests may follow.
+  private var proofs = PendingProofs()
+  private let hash: XXH3
 
   /// Reads a restored part of a disk, zeros where nothing was restored; false if it cannot be read.
   package var readBack: ((_ device: UInt8, Buffer, Range<Int>, _ offset: UInt64) throws -> Bool)?
@@ -91,6 +95,7 @@ package final class SalvageReader: ExtentSource {
     self.log = log
     census = try ClusterCensus(reader.header.devices, isSalvaging: true)
     window = try Window(capacity: Self.windowSize, position: reader.parser.position)
+    hash = try XXH3()
     spare = [try Extent(), try Extent()]
     if let headerFault { ownFaults.note("\(headerFault)") }
   }
@@ -111,6 +116,7 @@ package final class SalvageReader: ExtentSource {
         before: min(window.position, undecided.isEmpty ? window.position : undecidedPlace))
       guard !window.isEmpty else {
         decide()
+        finishProofs()
         return nil
       }
       guard let found = soundHeader(at: 0) else {
@@ -158,15 +164,40 @@ package final class SalvageReader: ExtentSource {
       isSuspect = true
       _ = try search(from: 0)
     }
-    return accept(found, dataCount: end - headerSize, isSuspect: isSuspect, in: extent)
+    if let digests = found.digests { return prove(digests) }
+    let digest = isWhole ? hash.digest(of: [0..<found.dataSize], in: extent.buffer) : nil
+    return accept(
+      found, dataCount: end - headerSize, digest: digest, isSuspect: isSuspect, in: extent)
+  }
+
+  /// Applies digests to the extents before them.
+  ///
+  /// - Returns: false, because there is no data.
+  private func prove(_ digests: ExtentDigests) -> Bool {
+    let faults = proofs.apply(digests) { slot in Self.insert(slot, in: &unproven) }
+    for fault in faults { note(fault) }
+    return false
+  }
+
+  /// At the end: data without a digest is not proven, if the archive has digests and nothing else
+  /// proves it.
+  private func finishProofs() {
+    let isProvenByFrames = log != nil
+    let fault = proofs.finish(isProvenOtherwise: isProvenByFrames) { slot in
+      Self.insert(slot, in: &unproven)
+    }
+    if let fault { note(fault) }
   }
 
   /// Keeps only the clusters of the extent that are present, possible and new, and joins their
   /// blocks.
+  ///
+  /// - Parameter digest: of all its data; nil if not all of it is present.
   private func accept(
-    _ found: ExtentHeader, dataCount: Int, isSuspect: Bool, in extent: Extent
+    _ found: ExtentHeader, dataCount: Int, digest: UInt128?, isSuspect: Bool, in extent: Extent
   ) -> Bool {
     decide()
+    var suspects: [ExtentHeader.Slot] = []
     var position = 0
     var used = 0
     var kept: [ExtentHeader.Slot] = []
@@ -193,8 +224,10 @@ package final class SalvageReader: ExtentSource {
         return false
       }
       if length == 0 { Self.insert(slot, in: &zeros) }
-      if verdict == .doubtful || isSuspect && length > 0 {
+      if verdict == .doubtful {
         Self.insert(slot, in: &unproven)
+      } else if isSuspect && length > 0 {
+        suspects.append(slot)
       } else if verdict == .open {
         Self.insert(slot, in: &undecided)
         undecidedPlace = start + UInt64(length) - 1
@@ -205,6 +238,13 @@ package final class SalvageReader: ExtentSource {
       used += length
       kept.append(slot)
       return true
+    }
+    if found.blockCount > 0 {
+      let leftOver = proofs.add(
+        PendingProofs.Entry(
+          header: found, digest: digest, restored: kept.filter { $0.mask != 0 },
+          suspects: suspects))
+      for slot in leftOver { Self.insert(slot, in: &unproven) }
     }
     return !kept.isEmpty
   }

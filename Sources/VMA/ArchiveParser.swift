@@ -34,6 +34,7 @@ public struct ArchiveParser: Sendable {
   /// Bytes of the archive's header.
   private var headerSize = VMAFormat.fixedHeaderSize
   private var census: ClusterCensus?
+  private var ledger = DigestLedger()
   private var extentCount = 0
   private var cursor = PieceCursor()
 
@@ -128,6 +129,7 @@ public struct ArchiveParser: Sendable {
     try checkEnd()
     guard let header, let census else { return try ClusterCensus([]) }
     try census.checkComplete(devices ?? header.devices)
+    try ledger.checkEnd(devices ?? header.devices)
     return census
   }
 
@@ -197,7 +199,10 @@ public struct ArchiveParser: Sendable {
       extent = try parseExtent(partial.span)
       partial.removeAll(keepingCapacity: true)
     }
-    try census?.record(extent)
+    if countsClusters {
+      try census?.record(extent)
+      try ledger.record(extent)
+    }
     extentCount += 1
     start += UInt64(size)
     cursor.begin(extent)

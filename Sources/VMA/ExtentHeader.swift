@@ -10,6 +10,8 @@ public struct ExtentHeader: Hashable, Sendable {
   public private(set) var number: Int
   /// Where this header starts in its archive, in bytes.
   public private(set) var byte: UInt64
+  /// The digests of extents before this one, if this extent holds digests instead of clusters.
+  public private(set) var digests: ExtentDigests?
 
   /// - Throws: `FormatError` for more than 59 slots, and for a slot of device 0 (which marks unused
   ///   slots) or 255.
@@ -26,10 +28,13 @@ public struct ExtentHeader: Hashable, Sendable {
   }
 
   /// - Parameter slots: at most 59, of valid devices.
-  init(checked slots: [Slot], number: Int = 0, byte: UInt64 = 0) {
+  init(
+    checked slots: [Slot], number: Int = 0, byte: UInt64 = 0, digests: ExtentDigests? = nil
+  ) {
     self.slots = slots
     self.number = number
     self.byte = byte
+    self.digests = digests
     blockCount = slots.reduce(0) { $0 + $1.mask.nonzeroBitCount }
   }
 
@@ -108,6 +113,7 @@ extension ExtentHeader {
     guard blockCount == claimed else {
       throw fault(.blockCount, "block count is \(claimed), but \(blockCount) blocks are marked")
     }
+    digests = slots.isEmpty ? ExtentDigests(header: bytes) : nil
   }
 
   /// Whether these 512 bytes can be a valid extent header, apart from their checksum. This is fast
@@ -158,6 +164,7 @@ extension ExtentHeader {
         UInt64(slot.mask) << 48 | UInt64(slot.device) << 32 | UInt64(slot.cluster),
         at: VMAFormat.ExtentOffset.slots + VMAFormat.ExtentOffset.slotStride * index)
     }
+    digests?.store(in: &header)
     let checksum = digest.digest(of: header.span, zeroing: VMAFormat.ExtentOffset.md5)
     header.store(checksum, at: VMAFormat.ExtentOffset.md5)
     return bytes

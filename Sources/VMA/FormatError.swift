@@ -82,6 +82,11 @@ extension FormatError.Code {
   /// A cluster of `vmstate` out of order.
   public static let clusterOrder = Self(rawValue: "cluster-order")
 
+  /// Digests that do not match the number of extents before them, or that are missing.
+  public static let digestCount = Self(rawValue: "digest-count")
+  /// Blocks that do not match their digest.
+  public static let dataDigest = Self(rawValue: "data-digest")
+
   /// An invalid argument of a call.
   public static let argument = Self(rawValue: "argument")
 }

@@ -143,6 +143,8 @@ struct VMACat: Filter {
     let output = try Output.standard().descriptor
     // The size of vmstate is known only at its end.
     let isWhole = offset == 0 && length == nil
+    // Data outside of a range is not read, at least not from a file.
+    reader.checkedDevices = isWhole ? [device] : []
     if !device.isVMState {
       try output.requireRoom(
         for: UInt64(window(offset: offset, length: length, size: device.size).count))
@@ -151,12 +153,15 @@ struct VMACat: Filter {
     if let file = input.file {
       if isWhole { try reader.checkLength(fileSize: try file.size(), devices: [device]) }
       let index = try ArchiveIndex(
-        file, reader: reader, devices: [device], toleratesTruncation: !isWhole)
+        file, reader: reader, devices: [device], toleratesTruncation: !isWhole,
+        checksData: isWhole)
       let disk = index.disk(device, in: file)
       let range = try part(
         of: device, offset: offset, length: length, index.census, index.truncation, input.name)
+      if isWhole { try index.requireComplete([device]) }
       Progress.current.restart(expecting: UInt64(range.count))
       _ = try disk.emit(to: sink, window: range)
+      try index.digestCheck?.finish()
     } else {
       let reorder = try StreamReorder(
         reader, devices: [device], directory: buffer.tmpdir, toleratesTruncation: !isWhole)
@@ -170,6 +175,7 @@ struct VMACat: Filter {
         _ = try reorder.stream(device, to: sink, window: isWhole ? nil : range)
         _ = try part(
           of: device, offset: offset, length: length, reader.census, reorder.truncation, input.name)
+        if isWhole { try reader.requireComplete([device]) }
       }
     }
     if common.verbose {

@@ -83,6 +83,9 @@ final class CopyBeforeWrite {
   /// long.
   private static let copyCount: UInt64 = 4
 
+  /// Clusters of zeros added between two such checks.
+  private static let zeroCount = UInt64(VMAFormat.slotsPerExtent)
+
   /// Records processed before some clusters are copied even if more records wait: a guest that
   /// always writes must not prevent its disk from being copied.
   private static let recordCount = 64
@@ -173,7 +176,8 @@ final class CopyBeforeWrite {
     let range = record.offset..<record.offset + record.length
     switch record.kind {
     case .oldData, .zeros:
-      try tell(disk, range, isZero: record.kind == .zeros)
+      let isZero = record.kind == .zeros
+      try tell(disk, range, isZero: isZero, isEarly: record.isCausedByGuest)
     case .write:
       guard answer != nil, disk.source != nil else {
         throw input.failure(.cannotHold(disk.id))
@@ -206,7 +210,11 @@ final class CopyBeforeWrite {
   }
 
   /// Processes the content of a range from the stream, for each sector that is not known yet.
-  private func tell(_ disk: Disk, _ range: Range<UInt64>, isZero: Bool) throws {
+  ///
+  /// - Parameter isEarly: whether a guest write caused it, so that it comes out of order.
+  private func tell(
+    _ disk: Disk, _ range: Range<UInt64>, isZero: Bool, isEarly: Bool
+  ) throws {
     let size = UInt64(VMAFormat.clusterSize)
     var offset = range.lowerBound
     while offset < range.upperBound {
@@ -225,9 +233,10 @@ final class CopyBeforeWrite {
       let end = min(range.upperBound, (cluster + 1) * size)
       let isWhole = offset == cluster * size && end == min((cluster + 1) * size, disk.size)
       if isWhole, try !partial.contains(device: disk.id, cluster: cluster) {
-        offset = try tellWhole(disk, cluster, range.upperBound, isZero: isZero)
+        offset = try tellWhole(
+          disk, cluster, range.upperBound, isZero: isZero, isEarly: isEarly)
       } else {
-        try tellPart(disk, cluster, offset..<end, isZero: isZero)
+        try tellPart(disk, cluster, offset..<end, isZero: isZero, isEarly: isEarly)
         offset = end
       }
     }
@@ -237,33 +246,32 @@ final class CopyBeforeWrite {
   ///
   /// - Returns: the byte up to which the record was used.
   private func tellWhole(
-    _ disk: Disk, _ cluster: UInt64, _ end: UInt64, isZero: Bool
+    _ disk: Disk, _ cluster: UInt64, _ end: UInt64, isZero: Bool, isEarly: Bool
   ) throws -> UInt64 {
     let size = UInt64(VMAFormat.clusterSize)
-    let extent = try queue.extentWithRoom()
     guard isZero else {
       let length = Int(min(end, (cluster + 1) * size, disk.size) - cluster * size)
-      let place = extent.place(for: 1)
-      try input.readPayload(into: extent.buffer, place.lowerBound..<place.lowerBound + length)
-      extent.buffer.fillWithZeros(place.lowerBound + length..<place.upperBound)
-      try queue.add(cluster..<cluster + 1, device: disk.id)
+      let place = queue.place(for: 1)
+      try input.readPayload(into: queue.buffer, place.lowerBound..<place.lowerBound + length)
+      queue.buffer.fillWithZeros(place.lowerBound + length..<place.upperBound)
+      try queue.add(cluster..<cluster + 1, device: disk.id, at: place, isEarly: isEarly)
       disk.learn(cluster..<cluster + 1)
       return cluster * size + UInt64(length)
     }
-    // Only complete clusters without any known sector, and as many as there are slots for.
+    // Only complete clusters without any known sector, in parts.
     let whole = end >= disk.size ? disk.clusterCount : end / size
-    var run = disk.unknownRun(from: cluster, limit: min(whole, cluster + UInt64(queue.room)))
+    var run = disk.unknownRun(from: cluster, limit: min(whole, cluster + Self.zeroCount))
     if let first = try run.first(where: { try partial.contains(device: disk.id, cluster: $0) }) {
       run = run.lowerBound..<first
     }
-    try queue.add(zeros: run, device: disk.id)
+    try queue.add(zeros: run, device: disk.id, isEarly: isEarly)
     disk.learn(run)
     return min(run.upperBound * size, end)
   }
 
   /// A part of a cluster: it waits for the rest, which is sent later or read from the disk.
   private func tellPart(
-    _ disk: Disk, _ cluster: UInt64, _ range: Range<UInt64>, isZero: Bool
+    _ disk: Disk, _ cluster: UInt64, _ range: Range<UInt64>, isZero: Bool, isEarly: Bool
   ) throws {
     let start = cluster * UInt64(VMAFormat.clusterSize)
     let part = Int(range.lowerBound - start)..<Int(range.upperBound - start)
@@ -274,7 +282,7 @@ final class CopyBeforeWrite {
       device: disk.id, cluster: cluster, part, from: isZero ? nil : (scratch, 0))
     let inDisk = Int(min(UInt64(VMAFormat.clusterSize), disk.size - start))
     if map == PartialClusters.sectors(0..<inDisk) {
-      try addPartial(disk, cluster)
+      try addPartial(disk, cluster, isEarly: isEarly)
     } else if answer != nil, disk.source != nil {
       // The write is held, so the rest can be read now, but not later.
       _ = try copy(disk, from: cluster, limit: cluster + 1, isHeld: true)
@@ -282,13 +290,12 @@ final class CopyBeforeWrite {
   }
 
   /// A cluster of which every sector was sent.
-  private func addPartial(_ disk: Disk, _ cluster: UInt64) throws {
-    let extent = try queue.extentWithRoom()
-    let place = extent.place(for: 1)
-    extent.buffer.fillWithZeros(place)
+  private func addPartial(_ disk: Disk, _ cluster: UInt64, isEarly: Bool) throws {
+    let place = queue.place(for: 1)
+    queue.buffer.fillWithZeros(place)
     try partial.take(
-      device: disk.id, cluster: cluster, into: extent.buffer, at: place.lowerBound)
-    try queue.add(cluster..<cluster + 1, device: disk.id)
+      device: disk.id, cluster: cluster, into: queue.buffer, at: place.lowerBound)
+    try queue.add(cluster..<cluster + 1, device: disk.id, at: place, isEarly: isEarly)
     disk.learn(cluster..<cluster + 1)
   }
 
@@ -319,11 +326,10 @@ final class CopyBeforeWrite {
     guard disk.next <= UInt64(UInt32.max) else {
       throw input.failure(.size(disk.next * UInt64(VMAFormat.clusterSize)))
     }
-    let extent = try queue.extentWithRoom()
-    let place = extent.place(for: 1)
-    extent.buffer.copy(from: stateBuffer, 0..<stateCount, to: place.lowerBound)
-    extent.buffer.fillWithZeros(place.lowerBound + stateCount..<place.upperBound)
-    try queue.add(disk.next..<disk.next + 1, device: disk.id)
+    let place = queue.place(for: 1)
+    queue.buffer.copy(from: stateBuffer, 0..<stateCount, to: place.lowerBound)
+    queue.buffer.fillWithZeros(place.lowerBound + stateCount..<place.upperBound)
+    try queue.add(disk.next..<disk.next + 1, device: disk.id, at: place)
     disk.learn(disk.next..<disk.next + 1)
     disk.next += 1
     stateCount = 0
@@ -359,8 +365,7 @@ final class CopyBeforeWrite {
   ) throws -> UInt64 {
     guard let source = disk.source else { return limit }
     let size = UInt64(VMAFormat.clusterSize)
-    let extent = try queue.extentWithRoom()
-    var run = disk.unknownRun(from: cluster, limit: min(limit, cluster + UInt64(queue.room)))
+    var run = disk.unknownRun(from: cluster, limit: min(limit, cluster + Self.zeroCount))
     let hole = try holeEnd(disk, source, from: cluster, isHeld: isHeld)
     if hole <= cluster, run.count > Self.copyCount {
       run = cluster..<cluster + Self.copyCount
@@ -368,22 +373,23 @@ final class CopyBeforeWrite {
       run = cluster..<min(run.upperBound, hole)
     }
     if let told = try run.first(where: { try partial.contains(device: disk.id, cluster: $0) }) {
-      // Sectors that were sent replace what is read, alone in the extent's next place.
+      // Sectors that were sent replace what is read, alone in the next place.
       run = told == cluster ? cluster..<cluster + 1 : cluster..<told
     }
     let isTold = try partial.contains(device: disk.id, cluster: cluster)
     if hole > cluster, !isTold {
-      try queue.add(zeros: run, device: disk.id)
+      try queue.add(zeros: run, device: disk.id, isEarly: isHeld)
     } else {
-      let place = extent.place(for: run.count)
+      let place = queue.place(for: run.count)
+      run = cluster..<cluster + UInt64(place.count) / size
       if !isTold {
-        try source.read(into: extent.buffer, place, at: cluster * size)
+        try source.read(into: queue.buffer, place, at: cluster * size)
       } else {
-        try readUntold(disk, source, cluster, into: extent.buffer, place)
+        try readUntold(disk, source, cluster, into: queue.buffer, place)
         try partial.take(
-          device: disk.id, cluster: cluster, into: extent.buffer, at: place.lowerBound)
+          device: disk.id, cluster: cluster, into: queue.buffer, at: place.lowerBound)
       }
-      try queue.add(run, device: disk.id)
+      try queue.add(run, device: disk.id, at: place, isEarly: isHeld)
     }
     disk.learn(run)
     Progress.current.add(UInt64(run.count) * size)

@@ -62,8 +62,16 @@ struct VMAPack: Filter {
 
   @Option(
     help: ArgumentHelp(
+      "Derive the UUID from TEXT: the same text, the same UUID.", valueName: "TEXT"))
+  var uuidFrom: String?
+
+  @Option(
+    help: ArgumentHelp(
       "Set the creation time, in seconds since 1970.", valueName: "SECONDS"))
   var ctime: Int64?
+
+  @Flag(help: "Write no digests of the disks' data.")
+  var noDigest = false
 
   @Flag(help: "Make the archive restorable by qmrestore.")
   var pve = false
@@ -91,21 +99,16 @@ struct VMAPack: Filter {
       configs: try readConfigs(devices: devices, told: live?.configs ?? []), devices: devices)
     try checkNames(header)
     try Host.requireMemory(ClusterCensus.memory(for: devices))
-    let builder: ArchiveBuilder
-    do {
-      builder = try ArchiveBuilder(header, digest: MD5.self)
-    } catch {
-      throw Failure(.badData, "\(error)")
-    }
+    // In a live backup, several extents are open.
+    let queue = try ExtentQueue(header, writesDigests: !noDigest, count: events ? 5 : 4)
 
     let output = try destination.open()
     let total = devices.reduce(0) { $0 + $1.size }
     Progress.current.expect(total)
     let stream = try PackedStream(output, zstd: zstd ? (level ?? 3, threadCount) : nil)
     // The header is sent before any data is read: the receiver may wait for it.
-    try stream.write(header: builder.headerBytes)
+    try stream.write(header: queue.headerBytes)
 
-    let queue = try ExtentQueue(builder)
     let packer = Packer(sources: disks.map { ($0.device.id, $0.source) }, queue: queue)
     try queue.fill {
       if let live { try live.pack(into: queue) } else { try packer.run() }
@@ -162,6 +165,10 @@ struct VMAPack: Filter {
     guard zstd || level == nil && threads == nil else {
       throw Failure(.usage, "--level and --threads require --zstd")
     }
+    guard uuid == nil || uuidFrom == nil else {
+      throw Failure(.usage, "--uuid and --uuid-from cannot be combined")
+    }
+    if let uuidFrom, uuidFrom.isEmpty { throw Failure(.usage, "--uuid-from is empty") }
     if let level, !ZstdCompressor.levels.contains(level) {
       throw Failure(.usage, "--level must be 1 to \(ZstdCompressor.levels.upperBound)")
     }
@@ -180,6 +187,7 @@ struct VMAPack: Filter {
       }
       return uuid
     }
+    if let uuidFrom { return ArchiveHeader.UUID(derivedFrom: uuidFrom) }
     // RFC 9562: version 4, variant 2.
     let random = UInt128.random(in: .min ... .max)
     return ArchiveHeader.UUID(random & ~(0xf << 76) & ~(0x3 << 62) | 0x4 << 76 | 0x2 << 62)

@@ -77,11 +77,12 @@ struct VMAToTar: Filter {
 
     // All headers of a seekable archive are checked before anything is written.
     let devices = members.disks.map(\.device)
+    reader.checkedDevices = devices
     var index: ArchiveIndex?
     if let file = input.file {
       try reader.checkLength(fileSize: try file.size(), devices: devices)
-      let whole = try ArchiveIndex(file, reader: reader, devices: devices)
-      try whole.census.requireComplete(devices, in: input.name)
+      let whole = try ArchiveIndex(file, reader: reader, devices: devices, checksData: true)
+      try whole.requireComplete(devices)
       index = whole
       Progress.current.restart(expecting: try file.size())
     }
@@ -93,6 +94,7 @@ struct VMAToTar: Filter {
       for config in members.configs { try tar.add(name: config.name, config.content) }
       if let index, let file = input.file {
         for disk in members.disks { try add(index.disk(disk.device, in: file), disk.name, to: tar) }
+        try index.digestCheck?.finish()
       } else {
         try stream(members.disks, input, reader, to: tar)
       }
@@ -190,7 +192,7 @@ struct VMAToTar: Filter {
       }
     }
     try reorder.finish()
-    try reader.census.requireComplete(disks.map(\.device), in: input.name)
+    try reader.requireComplete(disks.map(\.device))
   }
 
   private func add(_ disk: OrderedDisk, _ name: [UInt8], to tar: TarWriter) throws {

@@ -34,6 +34,7 @@ final class Restore {
     self.input = input
     self.reader = reader
     devices = try reader.header.devices(named: options.drives, in: input.name)
+    reader.checkedDevices = devices
   }
 
   func run() throws {
@@ -45,7 +46,7 @@ final class Restore {
     if options.salvages { return try salvage() }
     do {
       try copy(reader)
-      try reader.census.requireComplete(devices, in: input.name)
+      try reader.requireComplete(devices)
       try finish(reader.census)
       try PendingFile.commit(configs + devices.compactMap { files[$0.id] })
       if options.printsSummary { summarize(reader.census) }

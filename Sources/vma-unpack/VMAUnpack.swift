@@ -153,24 +153,36 @@ struct VMAUnpack: Filter {
     }
     var census: ClusterCensus
     var extentCount = 0
+    var check = "data is not read"
     if quick, let file = input.file {
       let index = try ArchiveIndex(file, reader: reader, devices: [])
       census = index.census
       extentCount = index.extentCount
+      try index.requireComplete(devices)
     } else {
       while let extent = try reader.next() {
         extentCount += 1
         reader.recycle(extent)
       }
       census = reader.census
+      try reader.requireComplete(devices)
+      check = Self.describe(reader.coverage)
     }
-    try census.requireComplete(devices, in: input.name)
     if common.verbose {
       let size = devices.reduce(0) { $0 + census.length(of: $1) }
       Console.error(
         "\(input.name): complete: \(Counted(devices.count, "drive")), "
-          + "\(ByteCount(size)), \(Counted(extentCount, "extent")), \(Progress.current.rate(of: size))"
-      )
+          + "\(ByteCount(size)), \(Counted(extentCount, "extent")), \(check), "
+          + Progress.current.rate(of: size))
     }
+  }
+
+  private static func describe(_ coverage: (compared: UInt64, total: UInt64)) -> String {
+    let (compared, total) = coverage
+    if total == 0 { return "no stored data" }
+    if compared == total { return "digests match all data (\(ByteCount(total)))" }
+    return compared == 0
+      ? "no digests of the data (\(ByteCount(total)))"
+      : "digests match \(ByteCount(compared)) of \(ByteCount(total)) of data"
   }
 }

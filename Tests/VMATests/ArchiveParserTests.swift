@@ -153,6 +153,8 @@ import VMA
       try builder.add(device: second.id, cluster: cluster, mask: 0)
     }
     var reading = Reading()
+    // Another extent must follow before the builder returns the first one.
+    try builder.add(device: first.id, cluster: 0, mask: 0)
     try reading.add(builder.headerBytes + (builder.nextExtent()?.headerBytes ?? []))
     let census = try reading.parser.finish(requiring: [second])
     #expect(census.isComplete(second))

@@ -54,7 +54,9 @@ import VMA
     for _ in 0..<300 {
       var builder: ArchiveBuilder
       do throws(FormatError) {
-        builder = try ArchiveBuilder(header(), digest: MD5.self)
+        let digest: ArchiveBuilder.DataDigest = { UInt128($0.count) }
+        builder = try ArchiveBuilder(
+          header(), digest: MD5.self, dataDigest: Bool.random(using: &random) ? digest : nil)
       } catch {
         _ = error.description
         continue
@@ -71,19 +73,28 @@ import VMA
         do throws(FormatError) {
           try builder.add(
             device: one([0, 1, 2, 254, 255]), cluster: one(Self.numbers), mask: one([0, 1, .max]),
-            at: one(Self.integers))
+            at: one(Self.integers), isEarly: one([true, false]))
+          let first = one(Self.numbers)
+          let (end, overflows) = first.addingReportingOverflow(one([0, 1, 3, 200]))
+          if !overflows {
+            try builder.add(zeros: first..<end, device: one([1, 2]), isEarly: one([true, false]))
+          }
           try builder.add(
             data.span, device: one([0, 1, 2, 254, 255]), cluster: one(Self.numbers),
-            at: one(Self.integers))
+            at: one(Self.integers), isEarly: one([true, false]))
         } catch {
           _ = error.description
         }
         if Bool.random(using: &random) { _ = builder.nextExtent() }
-        #expect((0...59).contains(builder.room))
+        if one([1, 2, 3, 4]) == 1 { builder.flush() }
+        #expect(builder.heldCount >= 0)
       }
       do throws(FormatError) {
-        _ = try builder.finish()
-        _ = try builder.finish()
+        try builder.finish()
+        try builder.finish()
+        while builder.nextExtent() != nil {}
+        #expect(builder.nextExtent() == nil)
+        #expect(builder.heldCount == 0)
         finished += 1
       } catch {
         _ = error.description

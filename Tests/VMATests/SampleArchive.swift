@@ -47,27 +47,36 @@ struct SampleArchive {
       clusters[index].cluster = state.next() ?? 0
     }
 
-    var builder = try ArchiveBuilder(header, digest: MD5.self)
-    bytes = builder.headerBytes
-    var kept: [UInt8] = []
+    // Not by the builder, which has an order of its own.
+    bytes = try header.serialized(digest: MD5.self)
+    var slots: [ExtentHeader.Slot] = []
+    var blocks: [UInt8] = []
     for (device, cluster) in clusters {
       // Not every extent is full.
-      if builder.room == 0 || Int.random(in: 0..<20, using: &random) == 0 {
-        if let extent = builder.nextExtent() { append(extent, kept) }
-        kept = []
+      if slots.count == 59 || Int.random(in: 0..<20, using: &random) == 0 {
+        try append(&slots, &blocks)
       }
       let disk = disks[device] ?? []
-      var data = Array(disk[(Int(cluster) * 65536)...].prefix(65536))
-      data += [UInt8](repeating: 0, count: 65536 - data.count)
-      try builder.add(data.span, device: device, cluster: cluster, at: kept.count)
-      kept += data
+      var slot = ExtentHeader.Slot(device: device, cluster: UInt32(cluster), mask: 0)
+      for block in 0..<16 {
+        var data = Array(disk.dropFirst(Int(cluster) * 65536 + block * 4096).prefix(4096))
+        guard data.contains(where: { $0 != 0 }) else { continue }
+        data += [UInt8](repeating: 0, count: 4096 - data.count)
+        slot.mask |= 1 << UInt16(block)
+        blocks += data
+      }
+      slots.append(slot)
     }
-    if let extent = try builder.finish() { append(extent, kept) }
+    if !slots.isEmpty || extentStarts.isEmpty { try append(&slots, &blocks) }
   }
 
-  private mutating func append(_ extent: ArchiveBuilder.Extent, _ kept: [UInt8]) {
+  private mutating func append(
+    _ slots: inout [ExtentHeader.Slot], _ blocks: inout [UInt8]
+  ) throws(FormatError) {
     extentStarts.append(bytes.count)
-    bytes += extent.headerBytes
-    for range in extent.blocks { bytes += kept[range] }
+    bytes += try ExtentHeader(slots: slots).serialized(uuid: header.uuid, digest: MD5.self)
+    bytes += blocks
+    slots = []
+    blocks = []
   }
 }

@@ -13,6 +13,7 @@
   swift,
   swiftPackages,
   swiftpm,
+  xxHash,
   xz,
   zlib,
   zstd,
@@ -52,6 +53,7 @@ swift.stdenv.mkDerivation {
     libnbd
     lz4
     swiftPackages.Foundation
+    xxHash
     xz
     zlib
     zstd

@@ -13,6 +13,10 @@ struct ParsedArchive {
   /// Device id and cluster number of every slot, in the order of the archive.
   var order: [(device: Int, cluster: Int)] = []
   var slotsPerExtent: [Int] = []
+  /// The counts of the extents that hold digests, by their place among all.
+  var digestCounts: [Int: Int] = [:]
+  /// Where each extent begins, and the bytes of its blocks.
+  var extents: [(offset: Int, blocks: Range<Int>)] = []
   /// Everything that a strict writer would not write.
   var faults: [String] = []
 
@@ -34,6 +38,9 @@ struct ParsedArchive {
     while offset < bytes.count, faults.isEmpty { readExtent(&offset) }
     checkCompleteness()
   }
+
+  /// The number of bytes from an offset to the end.
+  func bytesAfter(_ offset: Int) -> Int { bytes.count - offset }
 
   private func big<T: FixedWidthInteger>(_ offset: Int, _: T.Type) -> T {
     bytes[offset..<offset + T.bitWidth / 8].reduce(0) { $0 << 8 | T($1) }
@@ -117,6 +124,10 @@ struct ParsedArchive {
     check(MD5.digest(of: blank) == Array(bytes[start + 24..<start + 40]), "checksum at \(start)")
     offset += 512
     var used = 0
+    if bytes[(start + 40)..<(start + 43)] == [88, 88, 72] {
+      readDigests(start)
+      return
+    }
     for slot in 0..<59 {
       let place = start + 40 + 8 * slot
       let id = Int(bytes[place + 3])
@@ -133,6 +144,28 @@ struct ParsedArchive {
     let blocks = (offset - start - 512) / blockSize
     check(Int(big(start + 6, UInt16.self)) == blocks, "block_count at \(start)")
     slotsPerExtent.append(used)
+    extents.append((start, start + 512..<offset))
+  }
+
+  /// Digests of the extents with blocks since the last digests, in the bytes of unused slots.
+  private mutating func readDigests(_ start: Int) {
+    let slots = bytes[(start + 40)..<(start + 512)].enumerated()
+    check(big(start + 6, UInt16.self) == 0, "digests with blocks at \(start)")
+    check(slots.allSatisfy { $0.offset % 8 != 3 || $0.element == 0 }, "digests in a used slot")
+    let free = slots.filter { $0.offset % 8 != 3 }.map(\.element)
+    let count = Int(free[9])
+    check(Array(free[..<9]) == Array("XXH3-128".utf8) + [1], "tag of digests at \(start)")
+    check(free[10..<13].allSatisfy { $0 == 0 }, "reserved bytes of digests")
+    check(free[(13 + 16 * min(count, 25))...].allSatisfy { $0 == 0 }, "bytes after the digests")
+    let before = extents.suffix(extents.count - 1 - (digestCounts.keys.max() ?? -1))
+      .filter { !$0.blocks.isEmpty }
+    check(count == before.count, "digests of \(count) extents, not \(before.count)")
+    for (index, extent) in before.enumerated() where index < count {
+      let digest = free[(13 + 16 * index)..<(29 + 16 * index)]
+      check(XXH3.digest(of: bytes[extent.blocks]) == Array(digest), "digest at \(extent.offset)")
+    }
+    digestCounts[extents.count] = count
+    extents.append((start, start + 512..<start + 512))
   }
 
   private mutating func readCluster(_ id: Int, _ cluster: Int, _ mask: UInt16, _ offset: inout Int)

@@ -23,11 +23,12 @@ func writeArchive(
     for range in extent.blocks { try output(clusters[range]) }
   }
   for cluster in 0..<device.clusterCount {
-    if builder.room == 0, let extent = builder.nextExtent() { try write(extent) }
     let start = Int(cluster) * size
     let data = clusters.span.extracting(start..<start + size)
     try builder.add(data, device: 1, cluster: cluster, at: start)
+    while let extent = builder.nextExtent() { try write(extent) }
   }
-  if let extent = try builder.finish() { try write(extent) }
+  try builder.finish()
+  while let extent = builder.nextExtent() { try write(extent) }
 }
 // snippet.end
