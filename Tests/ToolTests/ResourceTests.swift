@@ -75,12 +75,6 @@ struct ResourceTests {
     if outcome.errors.contains("error while loading shared libraries") { return false }
     // Then libswiftCore registers the types of the program, and traps if it cannot.
     if mayNotStart, outcome.ending == .signal(SIGILL), outcome.errors.isEmpty { return false }
-    // The shell reports the signal if the tool is its child.
-    if mayNotStart, outcome.ending == .exit(128 + SIGILL),
-      outcome.errors.contains("Illegal instruction"), !outcome.errors.contains(": cannot")
-    {
-      return false
-    }
     // A library of libnbd fails in its constructor.
     if outcome.errors.contains("Error in GnuTLS initialization") { return false }
     outcome.fails(statuses[0], run.tool, prefix, sourceLocation: sourceLocation)
