@@ -140,7 +140,7 @@ struct EventGuestTests {
       while packer.hears(0.5):
           check(packer.message(), (4 + early, 0))
           early += 1
-      check(early < 5, True)
+      check(early < 10, True)
       with open(f"/proc/{packer.process.pid}/status") as status:
           line = next(line for line in status if line.startswith("VmHWM"))
       if int(line.split()[1]) > 64 << 10:

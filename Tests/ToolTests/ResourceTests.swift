@@ -49,10 +49,11 @@ struct ResourceTests {
   }
 
   /// Runs a command that creates files in `out`, which are removed afterwards.
-  private func result(of run: Run, _ prefix: String, _ suffix: String = "") throws
-    -> (outcome: Outcome, files: [String: [UInt8]])
-  {
-    let outcome = try dir.sh("\(prefix) \(run.command) \(suffix)")
+  private func result(
+    of run: Run, _ prefix: String
+  ) throws -> (outcome: Outcome, files: [String: [UInt8]]) {
+    // Without a shell in between, the end by a signal is visible.
+    let outcome = try dir.sh("\(prefix) exec \(run.command)")
     var files: [String: [UInt8]] = [:]
     for name in try dir.names(in: "out") {
       files[name] = try dir.read("out/\(name)")
