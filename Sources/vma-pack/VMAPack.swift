@@ -57,6 +57,12 @@ struct VMAPack: Filter {
     help: ArgumentHelp("Compress with N threads (default: 0, all cores).", valueName: "N"))
   var threads: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "Compress at most SIZE bytes of data per frame; 0: all in one (default: an extent).",
+      valueName: "SIZE"))
+  var frameSize: String?
+
   @Option(help: ArgumentHelp("Set the UUID of the archive (default: random).", valueName: "UUID"))
   var uuid: String?
 
@@ -100,12 +106,16 @@ struct VMAPack: Filter {
     try checkNames(header)
     try Host.requireMemory(ClusterCensus.memory(for: devices))
     // In a live backup, several extents are open.
-    let queue = try ExtentQueue(header, writesDigests: !noDigest, count: events ? 5 : 4)
+    let queue = try ExtentQueue(
+      header, writesDigests: !noDigest, count: (events ? 5 : 4) + (zstd ? threadCount : 0))
 
     let output = try destination.open()
     let total = devices.reduce(0) { $0 + $1.size }
     Progress.current.expect(total)
-    let stream = try PackedStream(output, zstd: zstd ? (level ?? 3, threadCount) : nil)
+    let stream = try PackedStream(
+      output,
+      zstd: zstd ? ZstdSettings(level: level ?? 3, threads: threadCount, frameSize: try frameLimit()) : nil
+    ) { queue.recycle($0) }
     // The header is sent before any data is read: the receiver may wait for it.
     try stream.write(header: queue.headerBytes)
 
@@ -119,7 +129,6 @@ struct VMAPack: Filter {
       try stream.write(extent)
       clusterCount += extent.header.slots.count
       dataSize += UInt64(extent.byteCount - VMAFormat.extentHeaderSize)
-      queue.recycle(extent)
     }
     try stream.finish()
     try output.commit()
@@ -152,6 +161,19 @@ struct VMAPack: Filter {
     return threads
   }
 
+  /// The maximum content of a frame of data in bytes; 0 for one frame, nil for a frame per extent.
+  private func frameLimit() throws -> Int? {
+    guard let frameSize else { return nil }
+    guard let size = ByteCount(argument: frameSize)?.bytes,
+      size == 0 || size >= VMAFormat.blockSize
+    else {
+      throw Failure(
+        .usage,
+        "--frame-size: '\(frameSize)' is not a size of at least 4K (such as 1M), or 0")
+    }
+    return Int(min(size, UInt64(VMAFormat.slotsPerExtent * VMAFormat.clusterSize)))
+  }
+
   private func checkOptions() throws {
     guard events || ackFd == nil && buffer.tmpdir == nil else {
       throw Failure(.usage, "--ack-fd and --tmpdir require --events")
@@ -162,13 +184,14 @@ struct VMAPack: Filter {
     guard events || !sources.isEmpty || !configs.config.isEmpty else {
       throw Failure(.usage, "nothing to pack (give a source or a configuration file)")
     }
-    guard zstd || level == nil && threads == nil else {
-      throw Failure(.usage, "--level and --threads require --zstd")
+    guard zstd || level == nil && threads == nil && frameSize == nil else {
+      throw Failure(.usage, "--level, --threads and --frame-size require --zstd")
     }
     guard uuid == nil || uuidFrom == nil else {
       throw Failure(.usage, "--uuid and --uuid-from cannot be combined")
     }
     if let uuidFrom, uuidFrom.isEmpty { throw Failure(.usage, "--uuid-from is empty") }
+    _ = try frameLimit()
     if let level, !ZstdCompressor.levels.contains(level) {
       throw Failure(.usage, "--level must be 1 to \(ZstdCompressor.levels.upperBound)")
     }
