@@ -143,7 +143,7 @@ let package = Package(
       name: "CompressionTests", dependencies: ["Compression", "System", "TestSupport"]),
     .testTarget(
       name: "ArchivesTests",
-      dependencies: ["Archives", "Disks", "System", "TestSupport", "VMA"]),
+      dependencies: ["Archives", "Compression", "Disks", "System", "TestSupport", "VMA"]),
     .testTarget(
       name: "CommandTests",
       dependencies: [

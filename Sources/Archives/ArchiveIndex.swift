@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import Compression
 package import System
 package import VMA
 
@@ -24,14 +25,14 @@ package struct ArchiveIndex {
   /// Reads and checks all extent headers of an archive.
   ///
   /// - Parameters:
-  ///   - file: the archive, uncompressed, from its byte 0.
+  ///   - access: the uncompressed archive, from its byte 0.
   ///   - reader: has read the header of the archive.
   ///   - devices: whose data must be found later.
   ///   - toleratesTruncation: whether an archive may end in the middle of an extent.
   ///   - checksData: whether all data of the devices will be read, so that it can be compared with
   ///     the digests of the archive.
   package init(
-    _ file: Descriptor, reader: ArchiveReader, devices: [ArchiveHeader.Device],
+    _ access: any RandomAccess, reader: ArchiveReader, devices: [ArchiveHeader.Device],
     toleratesTruncation: Bool = false, checksData: Bool = false
   ) throws {
     name = reader.name
@@ -39,7 +40,7 @@ package struct ArchiveIndex {
     var covered: [DigestCheck.Extent] = []
     census = try ClusterCensus(reader.header.devices)
     var parser = reader.parser
-    let fileSize = try file.size()
+    let fileSize = access.size
     for device in devices { runs[Int(device.id)] = [] }
 
     // Extents of zeros are headers without blocks, one after the other: a window contains many.
@@ -55,7 +56,7 @@ package struct ArchiveIndex {
         windowStart = byte
         // Only up to the original size: the file may grow meanwhile.
         let wanted = isDense ? window.capacity : VMAFormat.extentHeaderSize
-        windowCount = try file.read(
+        windowCount = try access.read(
           into: window, 0..<Int(min(UInt64(wanted), fileSize - byte)), at: byte)
       }
       do {
@@ -97,7 +98,7 @@ package struct ArchiveIndex {
     }
     for id in runs.indices { runs[id]?.sort() }
     if checksData {
-      digestCheck = DigestCheck(file, reader.header, name: reader.name, extents: covered)
+      digestCheck = DigestCheck(access, reader.header, name: reader.name, extents: covered)
     }
   }
 
@@ -123,9 +124,17 @@ package struct ArchiveIndex {
   }
 
   /// The stored data of a device, in disk order.
-  package func disk(_ device: ArchiveHeader.Device, in file: Descriptor) -> OrderedDisk {
+  package func disk(
+    _ device: ArchiveHeader.Device, in access: any RandomAccess
+  ) -> OrderedDisk {
     OrderedDisk(
-      file: file, runs: runs[Int(device.id)] ?? [], size: census.length(of: device), frees: nil,
+      access: access, runs: runs[Int(device.id)] ?? [], size: census.length(of: device), frees: nil,
       check: digestCheck)
+  }
+  /// The content of a device, for reads at any offset.
+  package func reader(
+    of device: ArchiveHeader.Device, in access: any RandomAccess
+  ) -> DiskReader {
+    DiskReader(access: access, runs: runs[Int(device.id)] ?? [], device: device, census: census)
   }
 }

@@ -78,12 +78,12 @@ package final class ArchiveReader: ExtentSource {
   /// it.
   ///
   /// - Parameters:
-  ///   - fileSize: the size of the uncompressed archive in bytes.
+  ///   - size: the size of the uncompressed archive in bytes.
   ///   - devices: those that must be complete.
-  package func checkLength(fileSize: UInt64, devices: [ArchiveHeader.Device]) throws {
+  package func checkLength(size: UInt64, devices: [ArchiveHeader.Device]) throws {
     do {
       try ClusterCensus.checkExtentBytes(
-        fileSize - min(fileSize, parser.position), for: devices)
+        size - min(size, parser.position), for: devices)
     } catch {
       throw Failure(name, error).naming(devices, as: "incomplete")
     }

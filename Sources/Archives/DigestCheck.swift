@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Compression
 import System
 import VMA
 
@@ -23,7 +24,7 @@ package final class DigestCheck: @unchecked Sendable {
     case unread, inOrder, outOfOrder, right
   }
 
-  private let file: Descriptor
+  private let access: any RandomAccess
   private let header: ArchiveHeader
   private let name: String
   private let extents: [Extent]
@@ -37,11 +38,13 @@ package final class DigestCheck: @unchecked Sendable {
   private static let openLimit = 4096
 
   /// - Parameters:
-  ///   - file: the archive.
+  ///   - access: the uncompressed archive.
   ///   - name: of the archive, for messages.
   ///   - extents: those that are covered, in the order of the file.
-  init(_ file: Descriptor, _ header: ArchiveHeader, name: String, extents: [Extent]) {
-    self.file = file
+  init(
+    _ access: any RandomAccess, _ header: ArchiveHeader, name: String, extents: [Extent]
+  ) {
+    self.access = access
     self.header = header
     self.name = name
     self.extents = extents
@@ -76,9 +79,9 @@ package final class DigestCheck: @unchecked Sendable {
       let memory = try buffer ?? Buffer(capacity: VMAFormat.blocksPerExtent * VMAFormat.blockSize)
       buffer = memory
       let count = Int(extents[index].length)
-      let read = try file.read(into: memory, 0..<count, at: extents[index].start)
+      let read = try access.read(into: memory, 0..<count, at: extents[index].start)
       guard read == count else {
-        throw Failure(.inputOutput, "\(file.name): was truncated while it was read")
+        throw Failure(.inputOutput, "\(access.name): was truncated while it was read")
       }
       let hash = try takeHash()
       hash.update(memory, 0..<count)
@@ -145,7 +148,7 @@ package final class DigestCheck: @unchecked Sendable {
     let size = VMAFormat.extentHeaderSize
     let byte = extent.start - UInt64(size)
     let buffer = try Buffer(capacity: size)
-    _ = try file.read(into: buffer, 0..<size, at: byte)
+    _ = try access.read(into: buffer, 0..<size, at: byte)
     do {
       let damaged = try buffer.withBytes(0..<size) { (bytes) throws(FormatError) in
         try ExtentHeader(

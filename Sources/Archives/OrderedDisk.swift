@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Compression
 package import Disks
 import System
 import VMA
 
-/// The stored data of a disk in a file (an archive, or a waiting room), in disk order.
+/// The stored data of a disk in an archive or a waiting room, in disk order.
 package struct OrderedDisk: Sendable {
-  let file: Descriptor
+  let access: any RandomAccess
   let runs: [DataRun]
   /// The size of the disk in bytes.
   package let size: UInt64
@@ -81,10 +82,10 @@ package struct OrderedDisk: Sendable {
 
     func load() throws {
       guard let chunk, !pending.isEmpty else { return }
-      let count = try file.read(
+      let count = try access.read(
         into: chunk.buffer, chunk.used..<chunk.used + pending.count, at: pending.lowerBound)
       guard count == pending.count else {
-        throw Failure(.inputOutput, "\(file.name): was truncated while it was read")
+        throw Failure(.inputOutput, "\(access.name): was truncated while it was read")
       }
       try check?.update(
         chunk.buffer, chunk.used..<chunk.used + count, at: pending.lowerBound)

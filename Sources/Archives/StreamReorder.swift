@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Compression
 package import Disks
 import HeapModule
 package import System
@@ -129,7 +130,8 @@ package final class StreamReorder {
     try Host.requireMemory(2 * (waiting[device.id]?.count ?? 0) * MemoryLayout<DataRun>.stride)
     let runs = waiting.updateValue(Heap(), forKey: device.id)?.unordered.sorted() ?? []
     return OrderedDisk(
-      file: try openRoom().file, runs: runs, size: source.census.length(of: device), frees: room)
+      access: try FileBytes(openRoom().file), runs: runs,
+      size: source.census.length(of: device), frees: room)
   }
 
   /// Reads the rest of the archive to check it.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Files
-package import System
+import System
 
 /// The archive operand: a file or standard input, decompressed if necessary.
 package struct Input {
@@ -9,9 +9,8 @@ package struct Input {
   package let name: String
   /// The uncompressed archive, read sequentially.
   package let source: any ByteSource
-  /// The archive itself if it is an uncompressed regular file or block device, which allows random
-  /// access.
-  package let file: Descriptor?
+  /// The same data at any offset; nil if it can only be read sequentially.
+  package let access: (any RandomAccess)?
 
   /// Faults of compressed data that is read past damage; nil for uncompressed data.
   package let log: DamageLog?
@@ -58,12 +57,12 @@ package struct Input {
     let magic = probe.withBytes(0..<count) { bytes in bytes.indices.map { bytes[$0] } }
     guard let compression = CompressionMethod(magic: magic) else {
       source = raw
-      file = isSeekable ? descriptor : nil
+      access = isSeekable ? try FileBytes(descriptor) : nil
       self.log = nil
       return
     }
     source = try FramedSource(raw, try compression.decoder(), name: name, log: log)
-    file = nil
+    access = nil
     self.log = log
   }
 }

@@ -150,12 +150,12 @@ struct VMACat: Filter {
         for: UInt64(window(offset: offset, length: length, size: device.size).count))
     }
     let sink = try DescriptorSink(output)
-    if let file = input.file {
-      if isWhole { try reader.checkLength(fileSize: try file.size(), devices: [device]) }
+    if let access = input.access {
+      if isWhole { try reader.checkLength(size: access.size, devices: [device]) }
       let index = try ArchiveIndex(
-        file, reader: reader, devices: [device], toleratesTruncation: !isWhole,
+        access, reader: reader, devices: [device], toleratesTruncation: !isWhole,
         checksData: isWhole)
-      let disk = index.disk(device, in: file)
+      let disk = index.disk(device, in: access)
       let range = try part(
         of: device, offset: offset, length: length, index.census, index.truncation, input.name)
       if isWhole { try index.requireComplete([device]) }

@@ -79,12 +79,12 @@ struct VMAToTar: Filter {
     let devices = members.disks.map(\.device)
     reader.checkedDevices = devices
     var index: ArchiveIndex?
-    if let file = input.file {
-      try reader.checkLength(fileSize: try file.size(), devices: devices)
-      let whole = try ArchiveIndex(file, reader: reader, devices: devices, checksData: true)
+    if let access = input.access {
+      try reader.checkLength(size: access.size, devices: devices)
+      let whole = try ArchiveIndex(access, reader: reader, devices: devices, checksData: true)
       try whole.requireComplete(devices)
       index = whole
-      Progress.current.restart(expecting: try file.size())
+      Progress.current.restart(expecting: access.size)
     }
 
     let output = try destination.open(atLeast: leastSize(of: members))
@@ -92,8 +92,10 @@ struct VMAToTar: Filter {
       output.descriptor, format: tarFormat, modificationTime: reader.header.creationTime)
     do {
       for config in members.configs { try tar.add(name: config.name, config.content) }
-      if let index, let file = input.file {
-        for disk in members.disks { try add(index.disk(disk.device, in: file), disk.name, to: tar) }
+      if let index, let access = input.access {
+        for disk in members.disks {
+          try add(index.disk(disk.device, in: access), disk.name, to: tar)
+        }
         try index.digestCheck?.finish()
       } else {
         try stream(members.disks, input, reader, to: tar)

@@ -38,8 +38,8 @@ final class Restore {
   }
 
   func run() throws {
-    if let file = input.file, !options.salvages {
-      try reader.checkLength(fileSize: try file.size(), devices: devices)
+    if let access = input.access, !options.salvages {
+      try reader.checkLength(size: access.size, devices: devices)
     }
     let maps = try mappedPaths()
     try openTargets(maps)

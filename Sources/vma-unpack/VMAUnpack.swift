@@ -148,14 +148,14 @@ struct VMAUnpack: Filter {
 
   private func runTest(_ input: Input, _ reader: ArchiveReader) throws {
     let devices = reader.header.devices
-    if let file = input.file {
-      try reader.checkLength(fileSize: try file.size(), devices: devices)
+    if let access = input.access {
+      try reader.checkLength(size: access.size, devices: devices)
     }
     var census: ClusterCensus
     var extentCount = 0
     var check = "data is not read"
-    if quick, let file = input.file {
-      let index = try ArchiveIndex(file, reader: reader, devices: [])
+    if quick, let access = input.access {
+      let index = try ArchiveIndex(access, reader: reader, devices: [])
       census = index.census
       extentCount = index.extentCount
       try index.requireComplete(devices)
