@@ -78,7 +78,7 @@ let package = Package(
     .target(
       name: "Compression",
       dependencies: [
-        "CBzip2", "CLZ4", "CLzma", "CZlib", "CZstd", "Files", "System", deque, system,
+        "CBzip2", "CLZ4", "CLzma", "CZlib", "CZstd", "Files", "NBD", "System", deque, system,
       ],
       swiftSettings: settings),
     .target(

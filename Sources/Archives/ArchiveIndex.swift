@@ -55,9 +55,10 @@ package struct ArchiveIndex {
       {
         windowStart = byte
         // Only up to the original size: the file may grow meanwhile.
-        let wanted = isDense ? window.capacity : VMAFormat.extentHeaderSize
+        let least = UInt64(VMAFormat.extentHeaderSize)
+        let wanted = isDense ? min(UInt64(window.capacity), access.contiguous(from: byte)) : least
         windowCount = try access.read(
-          into: window, 0..<Int(min(UInt64(wanted), fileSize - byte)), at: byte)
+          into: window, 0..<Int(min(max(wanted, least), fileSize - byte)), at: byte)
       }
       do {
         let place = Int(byte - windowStart)

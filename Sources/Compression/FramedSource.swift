@@ -11,6 +11,8 @@ final class FramedSource: ByteSource, @unchecked Sendable {
   private let source: any ByteSource
   private let name: String
   private let log: DamageLog?
+  /// Whether up to 511 zeros may follow the data, as at the end of an export that is padded.
+  private let allowsPadding: Bool
   private var input: Window
   private var state = State.between
   /// Bytes of input that the decoder needs.
@@ -33,13 +35,16 @@ final class FramedSource: ByteSource, @unchecked Sendable {
   /// - Parameters:
   ///   - name: of the input, for messages.
   ///   - log: records faults; nil to throw the first one.
+  ///   - allowsPadding: whether to accept up to 511 zeros after the data.
   init(
-    _ source: any ByteSource, _ decoder: any FrameDecoder, name: String, log: DamageLog?
+    _ source: any ByteSource, _ decoder: any FrameDecoder, name: String, log: DamageLog?,
+    allowsPadding: Bool = false
   ) throws(Failure) {
     self.source = source
     self.decoder = decoder
     self.name = name
     self.log = log
+    self.allowsPadding = allowsPadding
     input = try Window(capacity: 1 << 20, slack: Self.slack)
   }
 
@@ -98,6 +103,11 @@ final class FramedSource: ByteSource, @unchecked Sendable {
       state = .ended
       return
     }
+    if try isPadding() {
+      input.drop(input.count)
+      state = .ended
+      return
+    }
     let start: FrameStart
     do throws(FrameFault) {
       start = try input.buffer.withBytes(input.unread) { (bytes) throws(FrameFault) in
@@ -123,6 +133,12 @@ final class FramedSource: ByteSource, @unchecked Sendable {
         hasBegun ? "other data follows the compressed data" : "the header is damaged",
         isSearching)
     }
+  }
+
+  private func isPadding() throws -> Bool {
+    guard allowsPadding, hasBegun, !decoder.isOpen, input.buffer.isZero(input.unread.prefix(1))
+    else { return false }
+    return try !fill(512) && input.buffer.isZero(input.unread)
   }
 
   /// No frame can start here; if the position was only a guess, this is not a fault.

@@ -1,26 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Files
+import NBD
 import System
 
-/// The archive operand: a file or standard input, decompressed if necessary.
+/// The archive operand: a file, an NBD export or standard input, decompressed if necessary.
 package struct Input {
   /// For messages.
   package let name: String
   /// The uncompressed archive, read sequentially.
   package let source: any ByteSource
-  /// The same data at any offset; nil if it can only be read sequentially.
-  package let access: (any RandomAccess)?
-
+  /// The size of the uncompressed archive in bytes, if it is known before it is read.
+  package let size: UInt64?
   /// Faults of compressed data that is read past damage; nil for uncompressed data.
   package let log: DamageLog?
+  private let finder: AccessFinder
+
+  /// The uncompressed archive at any offset; nil if it can only be read sequentially. The first use
+  /// may read headers in all of a compressed file.
+  ///
+  /// - Throws: `Failure` 74 if reading fails.
+  package var access: (any RandomAccess)? {
+    get throws { try finder.find() }
+  }
 
   /// Opens the archive and detects its compression from its first bytes.
   ///
   /// - Parameters:
-  ///   - path: `-` for standard input; nil for the same, unless that is a terminal.
+  ///   - path: a path or the URI of an NBD export; `-` for standard input; nil for the same, unless
+  ///     that is a terminal.
   ///   - log: records faults of compressed data, and reading continues; nil to throw them.
   package static func open(_ path: String?, log: DamageLog? = nil) throws -> Input {
+    if let path, NBDURI.matches(path) { return try Input(NBDBytes(path), log: log) }
     let descriptor: Descriptor
     if let path, path != "-" {
       descriptor = try Descriptor.input(at: path)
@@ -34,35 +45,62 @@ package struct Input {
   }
 
   private init(_ descriptor: Descriptor, log: DamageLog?) throws {
-    name = descriptor.name
     let kind = try descriptor.status().kind
     // A file that another process has read from before (`{ head -c 99; vma-cat -; }`) is a stream.
     let isSeekable = (kind == .regular || kind == .blockDevice) && descriptor.position == 0
     let probe = try Buffer(capacity: 16)
-    let count: Int
-    let raw: DescriptorSource
     if isSeekable {
-      count = try descriptor.read(into: probe, 0..<16, at: 0)
-      raw = DescriptorSource(descriptor)
-      Progress.current.expect(try descriptor.size())
+      let bytes = try FileBytes(descriptor)
+      let count = try bytes.read(into: probe, 0..<16, at: 0)
+      Progress.current.expect(bytes.size)
+      try self.init(
+        DescriptorSource(descriptor), start: Self.bytes(probe, count), bytes,
+        name: descriptor.name, log: log)
     } else {
       let start = DescriptorSource(descriptor)
-      count = try start.readFully(into: probe, 0..<16)
-      raw = DescriptorSource(
-        descriptor,
-        prefix: probe.withBytes(0..<count) { bytes in
-          bytes.indices.map { bytes[$0] }
-        })
+      let count = try start.readFully(into: probe, 0..<16)
+      let bytes = Self.bytes(probe, count)
+      try self.init(
+        DescriptorSource(descriptor, prefix: bytes), start: bytes, nil, name: descriptor.name,
+        log: log)
     }
-    let magic = probe.withBytes(0..<count) { bytes in bytes.indices.map { bytes[$0] } }
-    guard let compression = CompressionMethod(magic: magic) else {
+  }
+
+  private init(_ export: NBDBytes, log: DamageLog?) throws {
+    let probe = try Buffer(capacity: 16)
+    let count = try export.read(into: probe, 0..<16, at: 0)
+    Progress.current.expect(export.size)
+    try self.init(
+      AccessSource(export), start: Self.bytes(probe, count), export, name: export.name, log: log,
+      allowsPadding: true)
+  }
+
+  /// - Parameters:
+  ///   - raw: the archive as it is stored.
+  ///   - start: its first bytes.
+  ///   - bytes: the same at any offset, if possible.
+  ///   - allowsPadding: whether zeros may follow compressed data: qemu-nbd pads exports to a multiple
+  ///     of 512 bytes. An uncompressed archive has such a size.
+  private init(
+    _ raw: any ByteSource, start: [UInt8], _ bytes: (any RandomAccess)?, name: String,
+    log: DamageLog?, allowsPadding: Bool = false
+  ) throws {
+    self.name = name
+    let compression = CompressionMethod(magic: start)
+    finder = AccessFinder(bytes, compression, isPadded: allowsPadding)
+    if let compression {
+      source = try FramedSource(
+        raw, try compression.decoder(), name: name, log: log, allowsPadding: allowsPadding)
+      size = nil
+      self.log = log
+    } else {
       source = raw
-      access = isSeekable ? try FileBytes(descriptor) : nil
+      size = bytes?.size
       self.log = nil
-      return
     }
-    source = try FramedSource(raw, try compression.decoder(), name: name, log: log)
-    access = nil
-    self.log = log
+  }
+
+  private static func bytes(_ buffer: Buffer, _ count: Int) -> [UInt8] {
+    buffer.withBytes(0..<count) { bytes in bytes.indices.map { bytes[$0] } }
   }
 }

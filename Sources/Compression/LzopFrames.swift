@@ -48,6 +48,25 @@ import System
   /// The size of all blocks of a file except its last.
   private var usualSize: Int?
 
+  /// What the blocks of a member need of its header.
+  struct Member {
+    fileprivate let flags: Flags
+    fileprivate let filter: Int
+  }
+
+  /// The member that has begun.
+  var member: Member {
+    get { Member(flags: flags, filter: filter) }
+    set {
+      flags = newValue.flags
+      filter = newValue.filter
+      isOpen = true
+    }
+  }
+
+  /// Bytes of the block that has begun, without its header.
+  var blockSizes: (content: Int, stored: Int) { (block.size, block.compressedSize) }
+
   var magics: [[UInt8]] {
     guard isOpen, let usualSize else { return [Self.magic] }
     return [Self.magic, (0..<4).map { UInt8(truncatingIfNeeded: usualSize >> (24 - 8 * $0)) }]

@@ -13,4 +13,11 @@ package protocol RandomAccess: AnyObject, Sendable {
   ///
   /// - Throws: `Failure` 74 if reading fails, 65 if the data is damaged.
   func read(into buffer: Buffer, _ range: Range<Int>, at offset: UInt64) throws -> Int
+
+  /// Bytes from an offset on that cost no more than the first of them.
+  func contiguous(from offset: UInt64) -> UInt64
+}
+
+extension RandomAccess {
+  package func contiguous(from offset: UInt64) -> UInt64 { size - min(offset, size) }
 }

@@ -7,7 +7,7 @@ import System
 /// delivered.
 @safe final class ZstdFrames: FrameDecoder {
   let format = "zstd"
-  let magics: [[UInt8]] = [[0x28, 0xb5, 0x2f, 0xfd]]
+  let magics = [ZstdFrameHeader.magic]
   let isOpen = false
 
   private let context: OpaquePointer
@@ -32,27 +32,19 @@ import System
     unsafe ZSTD_freeDCtx(context)
   }
 
-  /// Reads the frame header by RFC 8878, section 3.1.1.1: libzstd does not report the size of a
-  /// window that it refuses.
+  /// Reads the frame header itself: libzstd does not report the size of a window that it refuses.
   func begin(_ bytes: Span<UInt8>, isSearching: Bool) throws(FrameFault) -> FrameStart {
     guard bytes.count >= 5 else { return .needs(5) }
     if let start = SkippableFrames.begin(bytes) { return start }
-    guard magics[0].indices.allSatisfy({ bytes[$0] == magics[0][$0] }) else { return .nothing }
-    let descriptor = bytes[4]
-    let isSingleSegment = descriptor & 0x20 != 0
-    let sizeField = [isSingleSegment ? 1 : 0, 2, 4, 8][Int(descriptor >> 6)]
-    let sizeStart = 5 + (isSingleSegment ? 0 : 1) + [0, 1, 2, 4][Int(descriptor & 3)]
-    let header = sizeStart + sizeField
-    guard bytes.count >= header else { return .needs(header) }
-    if isSingleSegment {
-      // The window is the content.
-      let size = bytes.littleEndian(sizeStart..<header) + (sizeField == 2 ? 256 : 0)
-      try DecompressionLimit.check(size, for: "window")
-    } else {
-      let base = UInt64(1) << (10 + UInt64(bytes[5] >> 3))
-      try DecompressionLimit.check(base + base / 8 * UInt64(bytes[5] & 7), for: "window")
+    let header: Int
+    switch ZstdFrameHeader.parse(bytes) {
+    case .other: return .nothing
+    case .needs(let count): return .needs(count)
+    case .header(let found):
+      try DecompressionLimit.check(found.windowSize, for: "window")
+      hasChecksum = found.hasChecksum
+      header = found.size
     }
-    hasChecksum = descriptor & 4 != 0
     unsafe ZSTD_DCtx_reset(context, ZSTD_reset_session_only)
     let start = bytes.extracting(0..<header)
     let code = unsafe start.withUnsafeBytes { start in

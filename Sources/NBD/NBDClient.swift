@@ -89,6 +89,8 @@ package import System
 
   package var isReadOnly: Bool { unsafe nbd_is_read_only(handle) == 1 }
   package var canZero: Bool { unsafe nbd_can_zero(handle) == 1 }
+  /// Whether all connections to the export see the same data.
+  package var canMultiConnect: Bool { unsafe nbd_can_multi_conn(handle) == 1 }
   package var canFlush: Bool { unsafe nbd_can_flush(handle) == 1 }
   package var canTellHoles: Bool { unsafe nbd_can_meta_context(handle, Self.context) == 1 }
 

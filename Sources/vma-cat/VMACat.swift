@@ -150,7 +150,7 @@ struct VMACat: Filter {
         for: UInt64(window(offset: offset, length: length, size: device.size).count))
     }
     let sink = try DescriptorSink(output)
-    if let access = input.access {
+    if let access = try input.access {
       if isWhole { try reader.checkLength(size: access.size, devices: [device]) }
       let index = try ArchiveIndex(
         access, reader: reader, devices: [device], toleratesTruncation: !isWhole,

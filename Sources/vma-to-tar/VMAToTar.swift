@@ -79,7 +79,7 @@ struct VMAToTar: Filter {
     let devices = members.disks.map(\.device)
     reader.checkedDevices = devices
     var index: ArchiveIndex?
-    if let access = input.access {
+    if let access = try input.access {
       try reader.checkLength(size: access.size, devices: devices)
       let whole = try ArchiveIndex(access, reader: reader, devices: devices, checksData: true)
       try whole.requireComplete(devices)
@@ -92,7 +92,7 @@ struct VMAToTar: Filter {
       output.descriptor, format: tarFormat, modificationTime: reader.header.creationTime)
     do {
       for config in members.configs { try tar.add(name: config.name, config.content) }
-      if let index, let access = input.access {
+      if let index, let access = try input.access {
         for disk in members.disks {
           try add(index.disk(disk.device, in: access), disk.name, to: tar)
         }

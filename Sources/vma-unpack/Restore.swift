@@ -38,8 +38,8 @@ final class Restore {
   }
 
   func run() throws {
-    if let access = input.access, !options.salvages {
-      try reader.checkLength(size: access.size, devices: devices)
+    if let size = input.size, !options.salvages {
+      try reader.checkLength(size: size, devices: devices)
     }
     let maps = try mappedPaths()
     try openTargets(maps)

@@ -148,13 +148,13 @@ struct VMAUnpack: Filter {
 
   private func runTest(_ input: Input, _ reader: ArchiveReader) throws {
     let devices = reader.header.devices
-    if let access = input.access {
-      try reader.checkLength(size: access.size, devices: devices)
+    if let size = input.size {
+      try reader.checkLength(size: size, devices: devices)
     }
     var census: ClusterCensus
     var extentCount = 0
     var check = "data is not read"
-    if quick, let access = input.access {
+    if quick, let access = try input.access {
       let index = try ArchiveIndex(access, reader: reader, devices: [])
       census = index.census
       extentCount = index.extentCount

@@ -26,7 +26,7 @@ import VMA
         configs: [], devices: [])
       var slots: [ExtentHeader.Slot] = []
       for id in Self.ids {
-        let size = Int.random(in: 1...2500, using: &random) * 512
+        let size = Int.random(in: 1...1500, using: &random) * 512
         header.devices.append(
           ArchiveHeader.Device(id: id, name: [UInt8(ascii: "a") + id], size: UInt64(size)))
         var disk = [UInt8](repeating: 0, count: size)
@@ -41,9 +41,9 @@ import VMA
           let mask = masks.randomElement(using: &random).map { $0 & UInt16(inside) } ?? 0
           for block in 0..<16 where mask >> block & 1 == 1 {
             let start = range.lowerBound + block * 4096
-            for byte in start..<min(start + 4096, size) {
-              disk[byte] = UInt8.random(in: 1...255, using: &random)
-            }
+            let part = start..<min(start + 4096, size)
+            disk.replaceSubrange(
+              part, with: repeatElement(.random(in: 1...255, using: &random), count: part.count))
           }
           slots.append(.init(device: id, cluster: UInt32(cluster), mask: mask))
         }
@@ -83,21 +83,26 @@ import VMA
     }
   }
 
-  @Test("any range of a disk can be read, unless the archive lacks a part of it", arguments: 0..<12)
+  @Test("any range of a disk can be read, unless the archive lacks a part of it", arguments: 0..<8)
   func ranges(seed: UInt64) throws {
     let sample = try Sample(seed: seed, lacksClusters: seed % 2 == 1)
     var random = SeededGenerator(seed: seed)
-    let buffer = try Buffer(capacity: 300_000)
+    let buffer = try Buffer(capacity: 200_000)
     for id in Sample.ids {
       let reader = try sample.reader(of: id)
       let disk = try #require(sample.disks[id])
+      let expected = try Buffer(capacity: disk.count)
+      expected.copy(disk, to: 0)
       #expect(reader.size == UInt64(disk.count))
-      for _ in 0..<150 {
+      for _ in 0..<60 {
         let offset = Int.random(in: 0...disk.count + 10, using: &random)
-        let count = Int.random(in: 0...Int.random(in: 0...200_000, using: &random), using: &random)
-        let start = Int.random(in: 0...1000, using: &random)
+        let count = Int.random(in: 0...Int.random(in: 0...150_000, using: &random), using: &random)
+        let start = Int.random(in: 16...1000, using: &random)
         let range = min(offset, disk.count)..<min(offset + count, disk.count)
-        buffer.withMutableBytes(0..<buffer.capacity) { $0.update(repeating: 99) }
+        let margins = [start - 16..<start, start + range.count..<start + range.count + 16]
+        for margin in margins {
+          buffer.copy([UInt8](repeating: 99, count: 16), to: margin.lowerBound)
+        }
         if sample.lacks(range, of: id) {
           let failure = #expect(throws: Failure.self) {
             try reader.read(into: buffer, start..<start + count, at: UInt64(offset))
@@ -106,16 +111,19 @@ import VMA
         } else {
           let found = try reader.read(into: buffer, start..<start + count, at: UInt64(offset))
           #expect(found == range.count)
-          let bytes = buffer.withBytes(0..<buffer.capacity) { all in all.indices.map { all[$0] } }
-          #expect(bytes[start..<start + found].elementsEqual(disk[range]), "\(seed) \(range)")
-          #expect(bytes[..<start].allSatisfy { $0 == 99 })
-          #expect(bytes[(start + found)...].allSatisfy { $0 == 99 })
+          #expect(
+            buffer.isEqual(start..<start + found, to: expected, at: range.lowerBound),
+            "\(seed) \(range)")
+          for margin in margins {
+            #expect(
+              buffer.withBytes(margin) { bytes in bytes.indices.allSatisfy { bytes[$0] == 99 } })
+          }
         }
       }
     }
   }
 
-  @Test("zeros are reported in units of blocks, and missing clusters are not", arguments: 0..<12)
+  @Test("zeros are reported in units of blocks, and missing clusters are not", arguments: 0..<8)
   func zeros(seed: UInt64) throws {
     let sample = try Sample(seed: seed, lacksClusters: seed % 2 == 1)
     var random = SeededGenerator(seed: seed)
@@ -133,11 +141,11 @@ import VMA
           position = Int(stretch.range.upperBound)
           let range = Int(stretch.range.lowerBound)..<position
           if stretch.isZero {
-            #expect(disk[range].allSatisfy { $0 == 0 } && !sample.lacks(range, of: id))
+            #expect(isZero(disk, range) && !sample.lacks(range, of: id))
           } else {
             for block in range.lowerBound / 4096...(range.upperBound - 1) / 4096 {
               let part = (block * 4096..<block * 4096 + 4096).clamped(to: 0..<disk.count)
-              #expect(disk[part].contains { $0 != 0 } || sample.lacks(part, of: id))
+              #expect(!isZero(disk, part) || sample.lacks(part, of: id))
             }
           }
         }
@@ -146,5 +154,9 @@ import VMA
         #expect(found.isEmpty == (start >= min(end, disk.count)))
       }
     }
+  }
+
+  private func isZero(_ disk: [UInt8], _ range: Range<Int>) -> Bool {
+    disk[range].elementsEqual(repeatElement(0, count: range.count))
   }
 }

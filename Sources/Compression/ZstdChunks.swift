@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CZstd
+package import System
+import SystemPackage
+
+/// Data of zstd that consists of several frames, each of which states its size.
+@safe package final class ZstdChunks: ChunkedData, @unchecked Sendable {
+  /// A decoder, and space for a compressed frame.
+  @safe private final class Decoder {
+    let context: OpaquePointer
+    var input: Buffer
+
+    init() throws {
+      input = try Buffer(capacity: 1 << 16)
+      guard let context = unsafe ZSTD_createDCtx() else {
+        throw Failure(.general, "zstd", .noMemory)
+      }
+      unsafe self.context = unsafe context
+    }
+
+    deinit { unsafe ZSTD_freeDCtx(context) }
+  }
+
+  private let access: any RandomAccess
+  package let chunks: [Chunk]
+  private let decoders = Pool<Decoder>()
+
+  /// - Parameter chunks: from the same bytes, by `find`.
+  init(_ access: any RandomAccess, chunks: [Chunk]) {
+    self.access = access
+    self.chunks = chunks
+  }
+
+  package var name: String { access.name }
+
+  /// Finds the frames from the seek table, or else by reading the headers of all frames and blocks.
+  ///
+  /// - Parameter access: the compressed data.
+  /// - Returns: nil if the data can only be read sequentially: it is damaged, a frame does not state
+  ///   its size, or a frame is too large to decode it for a few bytes.
+  /// - Throws: `Failure` 74 if reading fails.
+  package static func find(in access: any RandomAccess) throws -> ZstdChunks? {
+    guard let chunks = try ZstdFrameTable.read(from: access) ?? ZstdFrameWalk.frames(of: access)
+    else { return nil }
+    return ZstdChunks(access, chunks: chunks)
+  }
+
+  /// Whether a frame of these sizes is decoded at once.
+  static func isUsable(stored: UInt64, content: UInt64) -> Bool {
+    // An encoder stores data that does not become smaller as it is, with 3 bytes a block.
+    content <= DecompressionLimit.window && stored <= content + content / 16 + (1 << 16)
+  }
+
+  package func decode(_ index: Int, into buffer: Buffer) throws {
+    let chunk = chunks[index]
+    let decoder = try decoders.take() ?? Decoder()
+    defer { decoders.put(decoder) }
+    let count = chunk.stored.count
+    if decoder.input.capacity < count { decoder.input = try Buffer(capacity: count + count / 8) }
+    let read = try access.read(into: decoder.input, 0..<count, at: chunk.stored.lowerBound)
+    guard read == count else {
+      throw Failure(.inputOutput, "\(name): was truncated while it was read")
+    }
+    if let fault = decoder.input.withBytes(0..<count, { fault(of: $0, chunk) }) {
+      throw failure(fault, chunk)
+    }
+    let code = unsafe decoder.input.withPointer(0..<count) { source in
+      unsafe buffer.withPointer(0..<chunk.content.count) { target in
+        unsafe ZSTD_decompressDCtx(
+          decoder.context, target.baseAddress, target.count, source.baseAddress, source.count)
+      }
+    }
+    guard ZSTD_isError(code) == 0 else {
+      throw failure(unsafe String(cString: ZSTD_getErrorName(code)), chunk)
+    }
+    guard code == chunk.content.count else {
+      throw failure("a frame has a different size than expected", chunk)
+    }
+  }
+
+  /// What makes these bytes anything but one frame of the expected size.
+  private func fault(of bytes: Span<UInt8>, _ chunk: Chunk) -> String? {
+    guard case .header(let header) = ZstdFrameHeader.parse(bytes) else {
+      return "a frame expected, other data found"
+    }
+    do throws(FrameFault) {
+      try DecompressionLimit.check(header.windowSize, for: "window")
+    } catch {
+      return error.description
+    }
+    if let size = header.contentSize, size != UInt64(chunk.content.count) {
+      return "a frame has a different size than expected"
+    }
+    // libzstd would decode a second frame, too.
+    let found = unsafe bytes.withUnsafeBytes { bytes in
+      unsafe ZSTD_findFrameCompressedSize(bytes.baseAddress, bytes.count)
+    }
+    guard ZSTD_isError(found) == 0 else { return unsafe String(cString: ZSTD_getErrorName(found)) }
+    return found == bytes.count ? nil : "a frame has a different length than expected"
+  }
+
+  private func failure(_ fault: String, _ chunk: Chunk) -> Failure {
+    Failure(.badData, "\(name): zstd: frame at byte \(chunk.stored.lowerBound): \(fault)")
+  }
+}
