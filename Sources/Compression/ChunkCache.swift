@@ -76,6 +76,8 @@ final class ChunkCache: @unchecked Sendable {
       if let buffer = try buffer(of: sizes[index]) {
         let entry = Entry(buffer)
         entry.userCount = 1
+        // A worker that came to it later would decode it in vain.
+        queue.removeAll { $0 == index }
         return try decode(index, into: entry)
       }
       // Another thread may decode the same chunk meanwhile.

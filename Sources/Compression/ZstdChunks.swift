@@ -46,10 +46,12 @@ import SystemPackage
     return ZstdChunks(access, chunks: chunks)
   }
 
-  /// Whether a frame of these sizes is decoded at once.
+  /// Whether a frame can have these sizes, and is decoded at once.
   static func isUsable(stored: UInt64, content: UInt64) -> Bool {
-    // An encoder stores data that does not become smaller as it is, with 3 bytes a block.
-    content <= DecompressionLimit.window && stored <= content + content / 16 + (1 << 16)
+    // A frame has at least a header and a block. A block has at least 4 bytes, and decodes to at
+    // most 128 KiB. An encoder stores data that does not become smaller as it is.
+    content <= DecompressionLimit.window && stored >= 9 && content >> 15 <= stored
+      && stored <= content + content / 16 + (1 << 16)
   }
 
   package func decode(_ index: Int, into buffer: Buffer) throws {
