@@ -7,7 +7,14 @@ final class AccessFinder {
   private let bytes: (any RandomAccess)?
   private let compression: CompressionMethod?
   private let isPadded: Bool
-  private var found: (any RandomAccess)??
+  private var found: Found?
+  private var usual: (any RandomAccess)?
+
+  private enum Found {
+    case plain(any RandomAccess)
+    case chunks(any ChunkedData)
+    case sequential
+  }
 
   /// - Parameters:
   ///   - bytes: the archive as it is stored; nil if that is a stream.
@@ -19,21 +26,43 @@ final class AccessFinder {
     self.isPadded = isPadded
   }
 
-  func find() throws -> (any RandomAccess)? {
-    if let found { return found }
-    let access = try bytes.flatMap { try find(in: $0) }
-    found = .some(access)
-    return access
+  /// The same object for each call.
+  func access() throws -> (any RandomAccess)? {
+    if usual == nil {
+      usual =
+        switch try find() {
+        case .plain(let bytes): bytes
+        case .chunks(let data): ChunkedAccess(data)
+        case .sequential: nil
+        }
+    }
+    return usual
   }
 
-  private func find(in bytes: any RandomAccess) throws -> (any RandomAccess)? {
-    switch compression {
-    case nil: return bytes
-    case .zstd, .skippable:
-      let stored = isPadded ? try BytesBeforePadding(bytes) : bytes
-      return try ZstdChunks.find(in: stored).map { ChunkedAccess($0) }
-    case .lzop: return try LzopChunks.find(in: bytes).map { ChunkedAccess($0) }
-    case .gzip, .xz, .bzip2, .lz4: return nil
+  func access(cacheSize: Int, threads: Int) throws -> (any RandomAccess)? {
+    switch try find() {
+    case .plain(let bytes): bytes
+    case .chunks(let data): ChunkedAccess(data, cacheSize: cacheSize, threads: threads)
+    case .sequential: nil
     }
+  }
+
+  private func find() throws -> Found {
+    if let found { return found }
+    let result = try bytes.map { try find(in: $0) } ?? .sequential
+    found = result
+    return result
+  }
+
+  private func find(in bytes: any RandomAccess) throws -> Found {
+    let data: (any ChunkedData)?
+    switch compression {
+    case nil: return .plain(bytes)
+    case .zstd, .skippable:
+      data = try ZstdChunks.find(in: isPadded ? try BytesBeforePadding(bytes) : bytes)
+    case .lzop: data = try LzopChunks.find(in: bytes)
+    case .gzip, .xz, .bzip2, .lz4: data = nil
+    }
+    return data.map { .chunks($0) } ?? .sequential
   }
 }

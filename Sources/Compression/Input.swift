@@ -21,7 +21,17 @@ package struct Input {
   ///
   /// - Throws: `Failure` 74 if reading fails.
   package var access: (any RandomAccess)? {
-    get throws { try finder.find() }
+    get throws { try finder.access() }
+  }
+
+  /// The same as `access`, with a cache and threads of its own.
+  ///
+  /// - Parameters:
+  ///   - cacheSize: bytes of decoded data that are kept.
+  ///   - threads: that decode ahead of sequential readers; 0 for none, which starts no thread in a
+  ///     process that will fork.
+  package func access(cacheSize: Int, threads: Int) throws -> (any RandomAccess)? {
+    try finder.access(cacheSize: cacheSize, threads: threads)
   }
 
   /// Opens the archive and detects its compression from its first bytes.

@@ -26,7 +26,8 @@ struct VMAToTar: Filter {
                  [-o FILE [-f]] [ARCHIVE]
       """,
     discussion: """
-      ARCHIVE is a file, compressed or not, or - for standard input. Examples:
+      ARCHIVE is a file or an NBD URI, compressed or not, or - for standard
+      input. Examples:
 
         vma-to-tar backup.vma.zst | tar -xf -
         vma-to-tar --no-sparse backup.vma | busybox tar -x

@@ -18,7 +18,8 @@ struct VMAUnpack: Filter {
       vma-unpack -t [--quick] [ARCHIVE]
       """,
     discussion: """
-      ARCHIVE is a file, compressed or not, or - for standard input. Examples:
+      ARCHIVE is a file or an NBD URI, compressed or not, or - for standard
+      input. Examples:
 
         vma-unpack -C /restore backup.vma.zst
         ssh nas cat vm.vma.zst | vma-unpack --only scsi0=/dev/vg/disk
