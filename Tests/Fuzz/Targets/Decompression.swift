@@ -5,7 +5,8 @@ import Glibc
 import System
 
 extension Target {
-  /// A compressed file, whatever its format: it is read to its end or refused.
+  /// A compressed file, whatever its format: it is read to its end or refused, and reads at any offset
+  /// find the same.
   public static let decompression = Target(name: "decompression") { input in
     var path = Array("/tmp/fuzz.XXXXXX".utf8CString)
     let file = mkstemp(&path)
@@ -17,6 +18,15 @@ extension Target {
       let first = try content(of: file)
       // A file that is accepted is accepted every time, with the same content.
       try require(try content(of: file) == first, "read twice is the same")
+      let found: UInt64?
+      do {
+        found = try randomContent(of: file)
+      } catch let failure as Failure {
+        // The seek table is wrong.
+        try require(failure.status == .badData, "\(failure.status) \(failure.message)")
+        found = nil
+      }
+      if let found { try require(found == first, "read at offsets is the same") }
     } catch let failure as Failure {
       try require(failure.status == .badData, "\(failure.status) \(failure.message)")
     }
@@ -24,12 +34,26 @@ extension Target {
 
   /// The checksum of at most the first 64 MiB of a file: a few bytes can decompress to much more.
   private static func content(of file: Int32) throws -> UInt64 {
+    let source = try Input.open("/proc/self/fd/\(file)").source
+    return try checksum { buffer, _ in try source.readFully(into: buffer, 0..<buffer.capacity) }
+  }
+
+  /// The same, by reads at offsets; nil if that is not possible.
+  private static func randomContent(of file: Int32) throws -> UInt64? {
     let input = try Input.open("/proc/self/fd/\(file)")
+    guard let access = try input.access(cacheSize: 1 << 20, threads: 0) else { return nil }
+    return try checksum { buffer, offset in
+      try access.read(into: buffer, 0..<buffer.capacity, at: UInt64(offset))
+    }
+  }
+
+  /// - Parameter read: fills the buffer with the bytes at an offset, except at the end.
+  private static func checksum(_ read: (Buffer, Int) throws -> Int) throws -> UInt64 {
     let buffer = try Buffer(capacity: 1 << 18)
     var total = 0
     var sum: UInt64 = 0
     while total < 64 << 20 {
-      let count = try input.source.read(into: buffer, 0..<buffer.capacity)
+      let count = try read(buffer, total)
       if count == 0 { break }
       total += count
       buffer.withBytes(0..<count) { bytes in
