@@ -43,7 +43,8 @@ let programs = [
 let package = Package(
   name: "vma-tools",
   products: [
-    .library(name: "VMA", targets: ["VMA"])
+    .library(name: "VMA", targets: ["VMA"]),
+    .library(name: "nbdkit-vma-plugin", type: .dynamic, targets: ["NBDKitPlugin"]),
   ] + programs.map { .executable(name: $0.key, targets: [$0.key]) },
   dependencies: [
     dependency("swift-argument-parser", from: "1.8.2"),
@@ -59,6 +60,8 @@ let package = Package(
     .systemLibrary(name: "CLzma", pkgConfig: "liblzma", providers: [.apt(["liblzma-dev"])]),
     .systemLibrary(name: "CMD5", pkgConfig: "libmd", providers: [.apt(["libmd-dev"])]),
     .systemLibrary(name: "CNBD", pkgConfig: "libnbd", providers: [.apt(["libnbd-dev"])]),
+    .systemLibrary(
+      name: "CNBDKit", pkgConfig: "nbdkit", providers: [.apt(["nbdkit-plugin-dev"])]),
     .target(
       name: "CToolsVersion",
       cSettings: [
@@ -134,6 +137,12 @@ let package = Package(
         "ChangedBlocks", "Command", "Files", "System", "VMA", argumentParser, deque, system,
       ],
       path: "Sources/vma-tap",
+      swiftSettings: settings),
+
+    .target(
+      name: "NBDKitPlugin",
+      dependencies: ["Archives", "CNBDKit", "CToolsVersion", "Compression", "System", "VMA"],
+      path: "Sources/nbdkit-vma-plugin",
       swiftSettings: settings),
 
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),

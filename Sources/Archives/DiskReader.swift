@@ -36,6 +36,7 @@ package final class DiskReader: RandomAccess {
     size = max(census.length(of: device), device.size)
   }
 
+  package var archiveName: String { access.name }
   package var name: String { "\(access.name): \(ArchiveHeader.list([device.name]))" }
 
   /// Reads bytes of the disk; fewer than requested only at its end.

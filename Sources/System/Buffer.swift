@@ -34,14 +34,23 @@ import SystemPackage
     isMapped = true
   }
 
-  private init(static base: UnsafeMutableRawPointer, capacity: Int) {
+  /// Memory that others allocate and release.
+  private init(over base: UnsafeMutableRawPointer, capacity: Int) {
     self.capacity = capacity
     unsafe self.base = unsafe base
     isMapped = false
   }
 
+  /// Calls `body` with a buffer over memory of a library. It must not be used after that.
+  @unsafe package static func withBuffer<Result>(
+    over memory: UnsafeMutableRawBufferPointer, _ body: (Buffer) throws -> Result
+  ) rethrows -> Result {
+    guard let base = memory.baseAddress else { return try body(zeros) }
+    return try unsafe body(Buffer(over: base, capacity: memory.count))
+  }
+
   /// 1 MiB of zeros, read-only. They are part of the program, so they are always available.
-  package static let zeros = unsafe Buffer(static: linux_zeros(), capacity: Int(linux_zeros_size))
+  package static let zeros = unsafe Buffer(over: linux_zeros(), capacity: Int(linux_zeros_size))
 
   deinit {
     if isMapped { unsafe munmap(base, max(capacity, 1)) }

@@ -43,7 +43,7 @@ extension String {
   /// and its reason at its end.
   ///
   /// - Parameter count: the maximum length in bytes.
-  init(printable bytes: some BidirectionalCollection<UInt8>, atMost count: Int) {
+  package init(printable bytes: some BidirectionalCollection<UInt8>, atMost count: Int) {
     let bytes = Array(bytes)
     // Printable text is never shorter than its bytes, so only the start and end can remain.
     let isLong = bytes.count > 2 * count

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Archives
+import CNBDKit
+import Compression
+import System
+import VMA
+
+/// An archive that was checked, and its exports.
+final class ServedArchive: Sendable {
+  /// For messages.
+  private let name: String
+  private let exports: [Export]
+  /// The export of clients that name none.
+  let defaultExport: Export?
+
+  /// Opens an archive and checks it as `vma-unpack -t --quick` does.
+  ///
+  /// - Throws: `Failure` if it cannot be served.
+  init(_ parameters: Parameters) throws {
+    guard let path = parameters.archive, path != "-" else {
+      throw Failure(.usage, "standard input cannot be served (save the archive in a file)")
+    }
+    let input = try Input.open(path)
+    name = input.name
+    guard let access = input.access else {
+      throw Failure(
+        .badData,
+        "\(name): this compression has no random access "
+          + "(decompress the archive, or create it with vma-pack -z)")
+    }
+    let reader = try ArchiveReader(input.source, name: input.name)
+    let devices = reader.header.devices
+    let accepts = parameters.servesIncomplete
+    if !accepts { try reader.checkLength(size: access.size, devices: devices) }
+    let index = try ArchiveIndex(
+      access, reader: reader, devices: devices, toleratesTruncation: accepts)
+    do {
+      if let truncation = index.truncation { throw truncation }
+      try index.requireComplete(devices)
+    } catch let failure as Failure where accepts {
+      try Descriptor.standardError.write(
+        Array("nbdkit: warning: \(String(printable: failure.message.utf8))\n".utf8))
+    }
+    exports = devices.map { Export($0, index.reader(of: $0, in: access)) }
+    let drives = exports.filter { !$0.device.isVMState }
+    if let drive = parameters.drive {
+      let id = try reader.header.requireDevice(named: drive, in: name).id
+      defaultExport = exports.first { $0.device.id == id }
+    } else {
+      defaultExport = drives.count == 1 ? drives.first : nil
+    }
+    guard !exports.isEmpty else { throw Failure(.noInput, "\(name): the archive has no drives") }
+  }
+
+  /// Adds all exports that have a usable name to the list for a client.
+  func list(in exports: OpaquePointer?) throws -> Int32 {
+    for export in self.exports {
+      guard let name = export.exportName else { continue }
+      let result = try unsafe nbdkit_add_export(
+        exports, Service.keep(name), Service.keep(Array(export.description.utf8)))
+      guard result == 0 else { return -1 }
+    }
+    return 0
+  }
+
+  /// The export that a client requests; an empty name stands for the default.
+  func export(named name: [UInt8]) throws -> Export {
+    guard !name.isEmpty else {
+      guard let defaultExport else {
+        throw Failure(
+          .usage, "\(self.name): several drives (name one as the export, or with drive=: \(names))")
+      }
+      return defaultExport
+    }
+    let match =
+      exports.first { $0.device.name == name }
+      ?? exports.first { $0.device.name == Array("drive-".utf8) + name }
+    guard let match else {
+      let text = ArchiveHeader.list([name])
+      throw Failure(.noInput, "\(self.name): no such drive: \(text) (available: \(names))")
+    }
+    return match
+  }
+
+  private var names: String { ArchiveHeader.list(exports.map(\.device.name)) }
+}
