@@ -2,7 +2,7 @@
 
 import Files
 import NBD
-import System
+package import System
 
 /// The archive operand: a file, an NBD export or standard input, decompressed if necessary.
 package struct Input {
@@ -14,6 +14,8 @@ package struct Input {
   package let size: UInt64?
   /// Faults of compressed data that is read past damage; nil for uncompressed data.
   package let log: DamageLog?
+  /// The archive as it is stored; nil for an NBD export.
+  package let descriptor: Descriptor?
   private let finder: AccessFinder
 
   /// The uncompressed archive at any offset; nil if it can only be read sequentially. The first use
@@ -64,15 +66,15 @@ package struct Input {
       let count = try bytes.read(into: probe, 0..<16, at: 0)
       Progress.current.expect(bytes.size)
       try self.init(
-        DescriptorSource(descriptor), start: Self.bytes(probe, count), bytes,
+        DescriptorSource(descriptor), start: Self.bytes(probe, count), bytes, descriptor,
         name: descriptor.name, log: log)
     } else {
       let start = DescriptorSource(descriptor)
       let count = try start.readFully(into: probe, 0..<16)
       let bytes = Self.bytes(probe, count)
       try self.init(
-        DescriptorSource(descriptor, prefix: bytes), start: bytes, nil, name: descriptor.name,
-        log: log)
+        DescriptorSource(descriptor, prefix: bytes), start: bytes, nil, descriptor,
+        name: descriptor.name, log: log)
     }
   }
 
@@ -81,8 +83,8 @@ package struct Input {
     let count = try export.read(into: probe, 0..<16, at: 0)
     Progress.current.expect(export.size)
     try self.init(
-      AccessSource(export), start: Self.bytes(probe, count), export, name: export.name, log: log,
-      allowsPadding: true)
+      AccessSource(export), start: Self.bytes(probe, count), export, nil, name: export.name,
+      log: log, allowsPadding: true)
   }
 
   /// - Parameters:
@@ -92,10 +94,11 @@ package struct Input {
   ///   - allowsPadding: whether zeros may follow compressed data: qemu-nbd pads exports to a multiple
   ///     of 512 bytes. An uncompressed archive has such a size.
   private init(
-    _ raw: any ByteSource, start: [UInt8], _ bytes: (any RandomAccess)?, name: String,
-    log: DamageLog?, allowsPadding: Bool = false
+    _ raw: any ByteSource, start: [UInt8], _ bytes: (any RandomAccess)?,
+    _ descriptor: Descriptor?, name: String, log: DamageLog?, allowsPadding: Bool = false
   ) throws {
     self.name = name
+    self.descriptor = descriptor
     let compression = CompressionMethod(magic: start)
     finder = AccessFinder(bytes, compression, isPadded: allowsPadding)
     if let compression {

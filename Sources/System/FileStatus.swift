@@ -8,6 +8,8 @@ package struct FileStatus: Sendable {
   package var kind: FileKind
   /// Bytes; 0 for block devices.
   package var size: UInt64
+  /// When the content was changed, in nanoseconds since 1970.
+  package var modificationTime: Int64
   /// Device and inode, or the device itself for block devices; equal for the same target.
   package var identity: [UInt64]
   /// The device of the file system that contains the file.
@@ -31,6 +33,9 @@ package struct FileStatus: Sendable {
       default: .other
       }
     size = UInt64(max(status.st_size, 0))
+    // A file system can contain any time.
+    modificationTime =
+      Int64(status.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(status.st_mtim.tv_nsec)
     fileSystem = UInt64(status.st_dev)
     owner = status.st_uid
     permissions = status.st_mode & 0o7777

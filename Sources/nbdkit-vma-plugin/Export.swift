@@ -10,13 +10,16 @@ import VMA
 final class Export: Sendable {
   let device: ArchiveHeader.Device
   private let reader: DiskReader
+  private let watch: ArchiveWatch?
 
   /// Limits the length of an answer to a client, which can ask for more.
   private static let extentLimit = 8192
   /// The NBD protocol limits names.
   private static let longestName = 4096
 
-  init(_ device: ArchiveHeader.Device, _ reader: DiskReader) {
+  /// - Parameter watch: on the file of the archive; nil if it is not a file.
+  init(_ device: ArchiveHeader.Device, _ reader: DiskReader, _ watch: ArchiveWatch?) {
+    self.watch = watch
     self.device = device
     self.reader = reader
   }
@@ -40,6 +43,7 @@ final class Export: Sendable {
     let found = try unsafe Buffer.withBuffer(over: memory) {
       try reader.read(into: $0, 0..<count, at: offset)
     }
+    try watch?.requireUnchanged()
     guard found == count else {
       throw Failure(.inputOutput, "\(reader.name): byte \(offset) is beyond the end")
     }

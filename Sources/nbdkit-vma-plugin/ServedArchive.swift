@@ -23,13 +23,17 @@ final class ServedArchive: Sendable {
     }
     let input = try Input.open(path)
     name = input.name
-    guard let access = input.access else {
+    let watch = try input.descriptor.map { try ArchiveWatch($0) }
+    // Until nbdkit has forked, no thread may run.
+    guard let access = try input.access(cacheSize: parameters.cacheSize, threads: 0),
+      let served = try input.access(cacheSize: parameters.cacheSize, threads: parameters.threads)
+    else {
       throw Failure(
         .badData,
         "\(name): this compression has no random access "
           + "(decompress the archive, or create it with vma-pack -z)")
     }
-    let reader = try ArchiveReader(input.source, name: input.name)
+    let reader = try ArchiveReader(StartOfArchive(access), name: name)
     let devices = reader.header.devices
     let accepts = parameters.servesIncomplete
     if !accepts { try reader.checkLength(size: access.size, devices: devices) }
@@ -42,7 +46,8 @@ final class ServedArchive: Sendable {
       try Descriptor.standardError.write(
         Array("nbdkit: warning: \(String(printable: failure.message.utf8))\n".utf8))
     }
-    exports = devices.map { Export($0, index.reader(of: $0, in: access)) }
+    try watch?.requireUnchanged()
+    exports = devices.map { Export($0, index.reader(of: $0, in: served), watch) }
     let drives = exports.filter { !$0.device.isVMState }
     if let drive = parameters.drive {
       let id = try reader.header.requireDevice(named: drive, in: name).id
