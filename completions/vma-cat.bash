@@ -157,7 +157,7 @@ _vma-cat() {
     local -a repeating_flags=()
     local -a non_repeating_flags=(--quiet -q --verbose -v --version -h --help)
     local -a repeating_options=()
-    local -a non_repeating_options=(--offset --length --tmpdir --progress)
+    local -a non_repeating_options=(--offset --length --tmpdir -T --threads --progress)
     __vma-cat_offer_flags_options 2
 
     # Offer option value completions
@@ -170,6 +170,9 @@ _vma-cat() {
         ;;
     '--tmpdir')
         __vma-cat_add_completions -d
+        return
+        ;;
+    '-T'|'--threads')
         return
         ;;
     '--progress')

@@ -157,7 +157,7 @@ _vma-pack() {
     local -a repeating_flags=()
     local -a non_repeating_flags=(--pad --events --force -f --zstd -z --no-digest --pve --quiet -q --verbose -v --version -h --help)
     local -a repeating_options=(-c --config --size)
-    local -a non_repeating_options=(--ack-fd --tmpdir -o --output --level -T --threads --uuid --uuid-from --ctime --progress)
+    local -a non_repeating_options=(--ack-fd --tmpdir -o --output --level -T --threads --frame-size --uuid --uuid-from --ctime --progress)
     __vma-pack_offer_flags_options -1
 
     # Offer option value completions
@@ -184,6 +184,9 @@ _vma-pack() {
         return
         ;;
     '-T'|'--threads')
+        return
+        ;;
+    '--frame-size')
         return
         ;;
     '--uuid')

@@ -157,7 +157,7 @@ _vma-unpack() {
     local -a repeating_flags=()
     local -a non_repeating_flags=(--target-is-zero --no-configs --force -f --list -l --json --pve --test -t --quick --salvage --quiet -q --verbose -v --version -h --help)
     local -a repeating_options=(-d --drive -m --map --only)
-    local -a non_repeating_options=(-C --directory --lost --progress)
+    local -a non_repeating_options=(-C --directory --lost -T --threads --progress)
     __vma-unpack_offer_flags_options 1
 
     # Offer option value completions
@@ -180,6 +180,9 @@ _vma-unpack() {
         ;;
     '--lost')
         __vma-unpack_add_completions -d
+        return
+        ;;
+    '-T'|'--threads')
         return
         ;;
     '--progress')

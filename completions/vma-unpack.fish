@@ -20,7 +20,7 @@ function __vma-unpack_parse_tokens -S
     set -l unparsed_tokens (__vma-unpack_tokens -pc)
     switch $unparsed_tokens[1]
     case 'vma-unpack'
-        __vma-unpack_parse_subcommand 1 'C/directory=' 'd/drive=+' 'm/map=+' 'only=+' 'target-is-zero' 'no-configs' 'f/force' 'l/list' 'json' 'pve' 't/test' 'quick' 'salvage' 'lost=' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
+        __vma-unpack_parse_subcommand 1 'C/directory=' 'd/drive=+' 'm/map=+' 'only=+' 'target-is-zero' 'no-configs' 'f/force' 'l/list' 'json' 'pve' 't/test' 'quick' 'salvage' 'lost=' 'T/threads=' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
     end
 end
 
@@ -99,6 +99,7 @@ complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" quick' -l 'quick' -d 'With --test: check only headers, if seekable.'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" salvage' -l 'salvage' -d 'Restore what is left of a damaged archive.'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" lost' -l 'lost' -d 'With --salvage: write a map of each disk to DIR.' -rfa '(__vma-unpack_complete_directories)'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" T threads' -s 'T' -l 'threads' -d 'Use N threads for zstd (default: 0, all cores).' -rfka ''
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" q quiet' -l 'quiet' -s 'q' -d 'Print only errors.'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" v verbose' -l 'verbose' -s 'v' -d 'Print a summary when done.'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" progress' -l 'progress' -d 'Show progress; auto: if standard error is a terminal.' -rfka 'auto always never'

@@ -6,6 +6,7 @@ import System
 final class AccessFinder {
   private let bytes: (any RandomAccess)?
   private let compression: CompressionMethod?
+  private let threads: Int
   private let isPadded: Bool
   private var found: Found?
   private var usual: (any RandomAccess)?
@@ -19,8 +20,12 @@ final class AccessFinder {
   /// - Parameters:
   ///   - bytes: the archive as it is stored; nil if that is a stream.
   ///   - compression: nil if it is not compressed.
+  ///   - threads: that decode ahead of sequential readers.
   ///   - isPadded: whether up to 511 zeros may follow the data.
-  init(_ bytes: (any RandomAccess)?, _ compression: CompressionMethod?, isPadded: Bool) {
+  init(
+    _ bytes: (any RandomAccess)?, _ compression: CompressionMethod?, threads: Int, isPadded: Bool
+  ) {
+    self.threads = threads
     self.bytes = bytes
     self.compression = compression
     self.isPadded = isPadded
@@ -32,7 +37,7 @@ final class AccessFinder {
       usual =
         switch try find() {
         case .plain(let bytes): bytes
-        case .chunks(let data): ChunkedAccess(data)
+        case .chunks(let data): ChunkedAccess(data, threads: threads)
         case .sequential: nil
         }
     }

@@ -27,7 +27,26 @@ enum CompressionMethod {
     }
   }
 
-  func decoder() throws -> any FrameDecoder {
+  /// The content of compressed data.
+  ///
+  /// - Parameters:
+  ///   - name: of the data, for messages.
+  ///   - log: records faults; nil to throw the first one.
+  ///   - threads: the maximum number of threads.
+  ///   - allowsPadding: whether up to 511 zeros may follow the data.
+  func source(
+    _ data: any ByteSource, name: String, log: DamageLog?, threads: Int,
+    allowsPadding: Bool = false
+  ) throws -> any ByteSource {
+    let mayBeZstd = self == .zstd || self == .skippable
+    return mayBeZstd && log == nil && threads > 1
+      ? try ParallelFrames(
+        data, try decoder(), name: name, threads: threads, allowsPadding: allowsPadding)
+      : try FramedSource(
+        data, try decoder(), name: name, log: log, allowsPadding: allowsPadding)
+  }
+
+  private func decoder() throws -> any FrameDecoder {
     switch self {
     case .zstd: try ZstdFrames()
     case .skippable: try SkippableFrames()

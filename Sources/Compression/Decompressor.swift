@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import System
+package import System
 
 /// Decompression in memory, for tests and fuzzers, with the same decoders as the tools.
 package enum Decompressor {
-  private final class MemorySource: ByteSource, @unchecked Sendable {
+  /// Bytes in memory.
+  package final class MemorySource: ByteSource, @unchecked Sendable {
     private let bytes: [UInt8]
     private let readSize: Int
     private var position = 0
 
-    init(_ bytes: [UInt8], readSize: Int) {
+    /// - Parameter readSize: the maximum size of a read.
+    package init(_ bytes: [UInt8], readSize: Int) {
       self.bytes = bytes
       self.readSize = readSize
     }
 
-    func read(into buffer: Buffer, _ range: Range<Int>) -> Int {
+    package func read(into buffer: Buffer, _ range: Range<Int>) -> Int {
       let count = min(range.count, bytes.count - position, readSize)
       buffer.copy(Array(bytes[position..<position + count]), to: range.lowerBound)
       position += count
@@ -28,24 +30,44 @@ package enum Decompressor {
   ///   - limit: the maximum size of the result.
   ///   - pieceSize: the maximum size of a piece of the result.
   ///   - readSize: the maximum size of a read of `bytes`.
+  ///   - threads: the maximum number of threads.
   ///   - log: records faults, and reading continues after them; nil to throw the first fault.
   /// - Returns: the data; nil if `bytes` are not compressed.
   package static func decompress(
     _ bytes: [UInt8], limit: Int, pieceSize: Int = 1 << 16, readSize: Int = .max,
-    log: DamageLog? = nil
+    threads: Int = 1, log: DamageLog? = nil
   ) throws -> [UInt8]? {
-    guard let method = CompressionMethod(magic: Array(bytes.prefix(16))) else { return nil }
-    let source = try FramedSource(
-      MemorySource(bytes, readSize: readSize), try method.decoder(), name: "memory", log: log)
-    let buffer = try Buffer(capacity: pieceSize)
     var data: [UInt8] = []
-    while data.count < limit {
-      let count = try source.read(into: buffer, 0..<min(pieceSize, limit - data.count))
-      if count == 0 { break }
-      buffer.withBytes(0..<count) { bytes in
-        for index in bytes.indices { data.append(bytes[index]) }
-      }
+    let source = MemorySource(bytes, readSize: readSize)
+    let isCompressed = try decompress(
+      source, magic: Array(bytes.prefix(16)), pieceSize: pieceSize, threads: threads, log: log
+    ) { piece in
+      for index in piece.indices where data.count < limit { data.append(piece[index]) }
+      return data.count < limit
     }
-    return data
+    return isCompressed ? data : nil
+  }
+
+  /// Decompresses a source, in pieces.
+  ///
+  /// - Parameters:
+  ///   - magic: the first bytes of the source, which determine the method.
+  ///   - pieceSize: the maximum size of a piece.
+  ///   - receive: receives a piece, and returns whether to continue.
+  /// - Returns: false if the bytes are not compressed.
+  package static func decompress(
+    _ source: any ByteSource, magic: [UInt8], pieceSize: Int = 1 << 16, threads: Int = 1,
+    log: DamageLog? = nil, receive: (Span<UInt8>) -> Bool
+  ) throws -> Bool {
+    guard let method = CompressionMethod(magic: magic) else { return false }
+    let content = try method.source(source, name: "memory", log: log, threads: threads)
+    let buffer = try Buffer(capacity: pieceSize)
+    var isWanted = true
+    while isWanted {
+      let count = try content.read(into: buffer, 0..<pieceSize)
+      if count == 0 { break }
+      isWanted = buffer.withBytes(0..<count) { receive($0) }
+    }
+    return true
   }
 }

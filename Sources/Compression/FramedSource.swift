@@ -13,7 +13,8 @@ final class FramedSource: ByteSource, @unchecked Sendable {
   private let log: DamageLog?
   /// Whether up to 511 zeros may follow the data, as at the end of an export that is padded.
   private let allowsPadding: Bool
-  private var input: Window
+  /// What was read and not decoded.
+  private(set) var input: Window
   private var state = State.between
   /// Bytes of input that the decoder needs.
   private var wanted = 0
@@ -51,16 +52,29 @@ final class FramedSource: ByteSource, @unchecked Sendable {
   func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int {
     guard !range.isEmpty else { return 0 }
     while true {
-      switch state {
-      case .ended: return 0
-      case .between: try beginFrame(isSearching: false)
-      case .passing(let count): try pass(count)
-      case .searching: try search()
-      case .inFrame(let isFirstStep):
-        let count = try decode(into: buffer, range, isFirstStep)
-        if count > 0 { return count }
-      }
+      if let count = try advance(into: buffer, range) { return count }
     }
+  }
+
+  /// Continues by a small step.
+  ///
+  /// - Returns: the bytes read, 0 at the end; nil if there are none yet.
+  func advance(into buffer: Buffer, _ range: Range<Int>) throws -> Int? {
+    switch state {
+    case .ended: return 0
+    case .between: try beginFrame(isSearching: false)
+    case .passing(let count): try pass(count)
+    case .searching: try search()
+    case .inFrame(let isFirstStep):
+      let count = try decode(into: buffer, range, isFirstStep)
+      if count > 0 { return count }
+    }
+    return nil
+  }
+
+  /// The format, once a frame of it was read to its end and another one may start here; nil elsewhere.
+  var formatBetweenFrames: String? {
+    if case .between = state, hasBegun { decoder.format } else { nil }
   }
 
   private func decode(
@@ -193,8 +207,11 @@ final class FramedSource: ByteSource, @unchecked Sendable {
     log.note(message)
   }
 
+  /// Drops all of `input`, which others continue to decode; another frame follows it.
+  func handOverInput() { input.drop(input.count) }
+
   /// Reads until this many bytes are available; false if the input ends before.
-  private func fill(_ count: Int) throws -> Bool {
+  func fill(_ count: Int) throws -> Bool {
     try input.fill(count, from: source.read)
   }
 }

@@ -42,8 +42,13 @@ package struct Input {
   ///   - path: a path or the URI of an NBD export; `-` for standard input; nil for the same, unless
   ///     that is a terminal.
   ///   - log: records faults of compressed data, and reading continues; nil to throw them.
-  package static func open(_ path: String?, log: DamageLog? = nil) throws -> Input {
-    if let path, NBDURI.matches(path) { return try Input(NBDBytes(path), log: log) }
+  ///   - threads: the maximum number of threads that decompress; with a log, there is only one.
+  package static func open(
+    _ path: String?, log: DamageLog? = nil, threads: Int = 1
+  ) throws -> Input {
+    if let path, NBDURI.matches(path) {
+      return try Input(NBDBytes(path), log: log, threads: threads)
+    }
     let descriptor: Descriptor
     if let path, path != "-" {
       descriptor = try Descriptor.input(at: path)
@@ -53,10 +58,10 @@ package struct Input {
         throw Failure(.usage, "no archive given, and standard input is a terminal")
       }
     }
-    return try Input(descriptor, log: log)
+    return try Input(descriptor, log: log, threads: threads)
   }
 
-  private init(_ descriptor: Descriptor, log: DamageLog?) throws {
+  private init(_ descriptor: Descriptor, log: DamageLog?, threads: Int) throws {
     let kind = try descriptor.status().kind
     // A file that another process has read from before (`{ head -c 99; vma-cat -; }`) is a stream.
     let isSeekable = (kind == .regular || kind == .blockDevice) && descriptor.position == 0
@@ -67,24 +72,24 @@ package struct Input {
       Progress.current.expect(bytes.size)
       try self.init(
         DescriptorSource(descriptor), start: Self.bytes(probe, count), bytes, descriptor,
-        name: descriptor.name, log: log)
+        name: descriptor.name, log: log, threads: threads)
     } else {
       let start = DescriptorSource(descriptor)
       let count = try start.readFully(into: probe, 0..<16)
       let bytes = Self.bytes(probe, count)
       try self.init(
         DescriptorSource(descriptor, prefix: bytes), start: bytes, nil, descriptor,
-        name: descriptor.name, log: log)
+        name: descriptor.name, log: log, threads: threads)
     }
   }
 
-  private init(_ export: NBDBytes, log: DamageLog?) throws {
+  private init(_ export: NBDBytes, log: DamageLog?, threads: Int) throws {
     let probe = try Buffer(capacity: 16)
     let count = try export.read(into: probe, 0..<16, at: 0)
     Progress.current.expect(export.size)
     try self.init(
       AccessSource(export), start: Self.bytes(probe, count), export, nil, name: export.name,
-      log: log, allowsPadding: true)
+      log: log, threads: threads, allowsPadding: true)
   }
 
   /// - Parameters:
@@ -95,15 +100,16 @@ package struct Input {
   ///     of 512 bytes. An uncompressed archive has such a size.
   private init(
     _ raw: any ByteSource, start: [UInt8], _ bytes: (any RandomAccess)?,
-    _ descriptor: Descriptor?, name: String, log: DamageLog?, allowsPadding: Bool = false
+    _ descriptor: Descriptor?, name: String, log: DamageLog?, threads: Int,
+    allowsPadding: Bool = false
   ) throws {
     self.name = name
     self.descriptor = descriptor
     let compression = CompressionMethod(magic: start)
-    finder = AccessFinder(bytes, compression, isPadded: allowsPadding)
+    finder = AccessFinder(bytes, compression, threads: threads, isPadded: allowsPadding)
     if let compression {
-      source = try FramedSource(
-        raw, try compression.decoder(), name: name, log: log, allowsPadding: allowsPadding)
+      source = try compression.source(
+        raw, name: name, log: log, threads: threads, allowsPadding: allowsPadding)
       size = nil
       self.log = log
     } else {

@@ -41,7 +41,7 @@ import SystemPackage
   ///   its size, or a frame is too large to decode it for a few bytes.
   /// - Throws: `Failure` 74 if reading fails.
   package static func find(in access: any RandomAccess) throws -> ZstdChunks? {
-    guard let chunks = try ZstdFrameTable.read(from: access) ?? ZstdFrameWalk.frames(of: access)
+    guard let chunks = try ZstdFrameTable.read(from: access) ?? ZstdFrameList.frames(of: access)
     else { return nil }
     return ZstdChunks(access, chunks: chunks)
   }
@@ -87,7 +87,7 @@ import SystemPackage
       return "a frame expected, other data found"
     }
     do throws(FrameFault) {
-      try DecompressionLimit.check(header.windowSize, for: "window")
+      try DecompressionLimit.check(header.window, for: "window")
     } catch {
       return error.description
     }

@@ -7,7 +7,7 @@ import System
 /// delivered.
 @safe final class ZstdFrames: FrameDecoder {
   let format = "zstd"
-  let magics = [ZstdFrameHeader.magic]
+  let magics: [[UInt8]] = [ZstdFrameHeader.magic]
   let isOpen = false
 
   private let context: OpaquePointer
@@ -32,21 +32,20 @@ import System
     unsafe ZSTD_freeDCtx(context)
   }
 
-  /// Reads the frame header itself: libzstd does not report the size of a window that it refuses.
+  /// The header is parsed here, too: libzstd does not report the size of a window that it refuses.
   func begin(_ bytes: Span<UInt8>, isSearching: Bool) throws(FrameFault) -> FrameStart {
     guard bytes.count >= 5 else { return .needs(5) }
     if let start = SkippableFrames.begin(bytes) { return start }
-    let header: Int
+    let header: ZstdFrameHeader
     switch ZstdFrameHeader.parse(bytes) {
-    case .other: return .nothing
+    case .header(let parsed): header = parsed
     case .needs(let count): return .needs(count)
-    case .header(let found):
-      try DecompressionLimit.check(found.windowSize, for: "window")
-      hasChecksum = found.hasChecksum
-      header = found.size
+    case .nothing: return .nothing
     }
+    try DecompressionLimit.check(header.window, for: "window")
+    hasChecksum = header.hasChecksum
     unsafe ZSTD_DCtx_reset(context, ZSTD_reset_session_only)
-    let start = bytes.extracting(0..<header)
+    let start = bytes.extracting(0..<header.size)
     let code = unsafe start.withUnsafeBytes { start in
       var input = unsafe ZSTD_inBuffer(src: start.baseAddress, size: start.count, pos: 0)
       var output = unsafe ZSTD_outBuffer(dst: nil, size: 0, pos: 0)
@@ -54,23 +53,22 @@ import System
     }
     guard ZSTD_isError(code) == 0 else { throw FrameFault(Self.reason(code)) }
     part = .blockHeader
-    return .frame(header: header)
+    return .frame(header: header.size)
   }
 
   func decode(
     _ input: Buffer, _ range: Range<Int>, into output: Buffer, _ target: Range<Int>
   ) -> FrameStep {
     if part == .blockHeader {
-      guard range.count >= 3 else { return FrameStep(wanted: 3) }
-      let block = input.withBytes(range) { $0.littleEndian(0..<3) }
-      let (type, size) = (block >> 1 & 3, Int(block >> 3))
-      guard type != 3, size <= 1 << 17 else {
+      guard range.count >= ZstdBlockHeader.size else {
+        return FrameStep(wanted: ZstdBlockHeader.size)
+      }
+      guard let block = input.withBytes(range, { ZstdBlockHeader($0) }) else {
         return FrameStep(end: .broken("a block header is damaged"))
       }
-      let whole = 3 + (type == 1 ? 1 : size)
-      guard range.count >= whole else { return FrameStep(wanted: whole) }
-      isLastBlock = block & 1 == 1
-      left = whole
+      guard range.count >= block.storedSize else { return FrameStep(wanted: block.storedSize) }
+      isLastBlock = block.isLast
+      left = block.storedSize
       part = .block
     } else if part == .checksum, left == 4, range.count < 4 {
       return FrameStep(wanted: 4)
@@ -111,6 +109,9 @@ import System
   }
 
   private static func reason(_ code: Int) -> String {
-    unsafe String(cString: ZSTD_getErrorName(code))
+    // Whether libzstd reports this one or the other depends on the frames that it decoded before.
+    let isTooLarge = -code == Int(ZSTD_error_dstSize_tooSmall.rawValue)
+    let code = isTooLarge ? -Int(ZSTD_error_corruption_detected.rawValue) : code
+    return unsafe String(cString: ZSTD_getErrorName(code))
   }
 }

@@ -32,6 +32,8 @@ struct VMACat: Filter {
 
   @OptionGroup var buffer: BufferOptions
 
+  @OptionGroup var threading: ThreadOptions
+
   @OptionGroup var common: CommonOptions
 
   @Argument(
@@ -48,7 +50,7 @@ struct VMACat: Filter {
   func filter() throws {
     let offset = try Self.bytes(offset, option: "--offset") ?? 0
     let length = try Self.bytes(length, option: "--length")
-    let input = try Input.open(archive)
+    let input = try Input.open(archive, threads: threading.count)
     let reader = try ArchiveReader(input.source, name: input.name)
     switch try find(in: reader.header, input.name) {
     case .config(let config):

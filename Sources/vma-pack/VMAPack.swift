@@ -52,10 +52,7 @@ struct VMAPack: Filter {
   @Option(help: ArgumentHelp("Compress at level N (default: 3).", valueName: "N"))
   var level: Int?
 
-  @Option(
-    name: [.customShort("T", allowingJoined: true), .long],
-    help: ArgumentHelp("Compress with N threads (default: 0, all cores).", valueName: "N"))
-  var threads: Int?
+  @OptionGroup var threading: ThreadOptions
 
   @Option(
     help: ArgumentHelp(
@@ -107,15 +104,15 @@ struct VMAPack: Filter {
     try Host.requireMemory(ClusterCensus.memory(for: devices))
     // In a live backup, several extents are open.
     let queue = try ExtentQueue(
-      header, writesDigests: !noDigest, count: (events ? 5 : 4) + (zstd ? threadCount : 0))
+      header, writesDigests: !noDigest, count: (events ? 5 : 4) + (zstd ? threading.count : 0))
 
     let output = try destination.open()
     let total = devices.reduce(0) { $0 + $1.size }
     Progress.current.expect(total)
-    let stream = try PackedStream(
-      output,
-      zstd: zstd ? ZstdSettings(level: level ?? 3, threads: threadCount, frameSize: try frameLimit()) : nil
-    ) { queue.recycle($0) }
+    let settings =
+      zstd
+      ? ZstdSettings(level: level ?? 3, threads: threading.count, frameSize: try frameLimit()) : nil
+    let stream = try PackedStream(output, zstd: settings) { queue.recycle($0) }
     // The header is sent before any data is read: the receiver may wait for it.
     try stream.write(header: queue.headerBytes)
 
@@ -156,11 +153,6 @@ struct VMAPack: Filter {
     }
   }
 
-  private var threadCount: Int {
-    guard let threads, threads > 0 else { return Host.processorCount }
-    return threads
-  }
-
   /// The maximum content of a frame of data in bytes; 0 for one frame, nil for a frame per extent.
   private func frameLimit() throws -> Int? {
     guard let frameSize else { return nil }
@@ -184,7 +176,7 @@ struct VMAPack: Filter {
     guard events || !sources.isEmpty || !configs.config.isEmpty else {
       throw Failure(.usage, "nothing to pack (give a source or a configuration file)")
     }
-    guard zstd || level == nil && threads == nil && frameSize == nil else {
+    guard zstd || level == nil && threading.threads == nil && frameSize == nil else {
       throw Failure(.usage, "--level, --threads and --frame-size require --zstd")
     }
     guard uuid == nil || uuidFrom == nil else {
@@ -194,9 +186,6 @@ struct VMAPack: Filter {
     _ = try frameLimit()
     if let level, !ZstdCompressor.levels.contains(level) {
       throw Failure(.usage, "--level must be 1 to \(ZstdCompressor.levels.upperBound)")
-    }
-    if let threads, !(0...256).contains(threads) {
-      throw Failure(.usage, "--threads must be 0 to 256")
     }
     guard sources.count <= VMAFormat.deviceIDs.count else {
       throw Failure(.usage, "an archive holds at most \(VMAFormat.deviceIDs.count) disks")

@@ -59,6 +59,8 @@ struct VMAToTar: Filter {
 
   @OptionGroup var destination: OutputOptions
 
+  @OptionGroup var threading: ThreadOptions
+
   @OptionGroup var common: CommonOptions
 
   @Argument(
@@ -70,7 +72,7 @@ struct VMAToTar: Filter {
 
   func filter() throws {
     try checkOptions()
-    let input = try Input.open(archive)
+    let input = try Input.open(archive, threads: threading.count)
     let reader = try ArchiveReader(input.source, name: input.name)
     let members = try TarMembers(
       reader.header, drives: drive, layout: layout, prefix: prefix, archive: input.name)

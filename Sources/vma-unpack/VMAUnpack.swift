@@ -83,6 +83,8 @@ struct VMAUnpack: Filter {
     completion: .directory)
   var lost: String?
 
+  @OptionGroup var threading: ThreadOptions
+
   @OptionGroup var common: CommonOptions
 
   @Argument(
@@ -92,7 +94,8 @@ struct VMAUnpack: Filter {
 
   func filter() throws {
     try checkOptions()
-    let input = try Input.open(archive, log: salvage ? DamageLog() : nil)
+    let input = try Input.open(
+      archive, log: salvage ? DamageLog() : nil, threads: threading.count)
     let reader = try ArchiveReader(
       input.source, name: input.name, keepsData: !test, salvagesHeader: salvage)
     if list {

@@ -31,15 +31,19 @@ private struct Tool: CustomTestStringConvertible, Sendable {
       names: common.merging(
         ["c": "config", "f": "force", "o": "output", "T": "threads", "z": "zstd"]) { $1 }),
     Tool(
-      command: VMAUnpack.self, options: "C:d:fhlm:qtv",
+      command: VMAUnpack.self, options: "C:d:fhlm:qT:tv",
       names: common.merging(
         [
           "C": "directory", "d": "drive", "f": "force", "l": "list", "m": "map", "t": "test",
+          "T": "threads",
         ]) { $1 }),
-    Tool(command: VMACat.self, options: "hqv", names: common, required: ["a.vma"]),
     Tool(
-      command: VMAToTar.self, options: "d:fho:qv",
-      names: common.merging(["d": "drive", "f": "force", "o": "output"]) { $1 }),
+      command: VMACat.self, options: "hqT:v", names: common.merging(["T": "threads"]) { $1 },
+      required: ["a.vma"]),
+    Tool(
+      command: VMAToTar.self, options: "d:fho:qT:v",
+      names: common.merging(
+        ["d": "drive", "f": "force", "o": "output", "T": "threads"]) { $1 }),
     Tool(
       command: VMATap.self, options: "c:d:hlqv",
       names: common.merging(["c": "config", "d": "device", "l": "list"]) { $1 },

@@ -30,6 +30,7 @@ struct ResourceTests {
       "--uuid 12345678-1234-1234-1234-123456789abc --ctime 1 -zT2 -o out/result d=d.img"),
     Run(.unpack, "-C out a.vma", Sample.wholeFiles),
     Run(.unpack, "-C out - < a.vma.zst", Sample.wholeFiles),
+    Run(.unpack, "-T3 -C out - < frames.vma.zst", Sample.wholeFiles),
     Run(.unpack, "--salvage -C out a.vma", Sample.wholeFiles),
     Run(.unpack, "-l large.vma > out/result"), Run(.cat, "a.vma scsi0 > out/result"),
     Run(.cat, "- scsi0 < a.vma.zst > out/result"),
@@ -45,6 +46,7 @@ struct ResourceTests {
     large.devices = [Archive.Device(id: 1, name: "d", size: 1 << 42)]
     try dir.write(large.bytes(), to: "large.vma")
     try dir.sh("zstd -q a.vma").succeeds()
+    try dir.makeFrames(of: "a.vma", in: "frames.vma.zst")
     try dir.makeDirectory("out")
   }
 

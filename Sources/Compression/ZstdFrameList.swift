@@ -3,7 +3,7 @@
 import System
 
 /// Finds the frames of zstd from the headers of frames and blocks, without decoding anything.
-enum ZstdFrameWalk {
+enum ZstdFrameList {
   /// A frame alone that is larger is not worth decoding for a few bytes.
   private static let largestSingleFrame: UInt64 = 16 << 20
 
@@ -54,15 +54,13 @@ enum ZstdFrameWalk {
   ) throws -> UInt64? {
     var position = start + UInt64(header.size)
     while true {
-      let block = try reader.read(3, at: position) { bytes in
-        bytes.count == 3 ? bytes.littleEndian(0..<3) : nil
+      let block = try reader.read(ZstdBlockHeader.size, at: position) { bytes in
+        bytes.count == ZstdBlockHeader.size ? ZstdBlockHeader(bytes) : nil
       }
       guard let block else { return nil }
-      let (type, size) = (block >> 1 & 3, block >> 3)
-      guard type != 3, size <= 1 << 17 else { return nil }
-      position += 3 + (type == 1 ? 1 : size)
+      position += UInt64(block.storedSize)
       guard position <= reader.access.size else { return nil }
-      if block & 1 == 1 { break }
+      if block.isLast { break }
     }
     position += header.hasChecksum ? 4 : 0
     return position <= reader.access.size ? position : nil
