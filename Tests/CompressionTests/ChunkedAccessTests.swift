@@ -145,7 +145,7 @@ import Testing
     #expect(numbers.decoded == [90: 1, 10: 1, 50: 1, 30: 1, 70: 1])
     _ = try access.contents(readSize: 100_000).count
     #expect(numbers.mostRunning.withLock { $0 } >= 1)
-    #expect(numbers.decoded.values.allSatisfy { $0 <= 2 })
+    #expect(numbers.decoded.values.reduce(0, +) <= 200)
 
     let others = Numbers([Int](repeating: size, count: 100))
     let next = ChunkedAccess(others, cacheSize: 4 << 20, threads: 2)
