@@ -11,6 +11,8 @@ export TOOLS = vma-pack vma-unpack vma-cat vma-to-tar vma-tap
 # One program that contains all tools.
 export PROGRAM = .build/release/vma-tools
 PROGRAMS = $(TOOLS) vma-tools
+# A library that nbdkit loads.
+export PLUGIN = .build/release/libnbdkit-vma-plugin.so
 SWIFT ?= swift
 # Static: the installed program does not need Swift. lld removes functions that are never called.
 # -z now: the table of library functions is read-only before the first byte of input is read.
@@ -62,6 +64,7 @@ build:
 	for program in $(PROGRAMS); do \
 	  $(SWIFT) build $(RELEASE) --product $$program || exit 1; \
 	done
+	$(SWIFT) build $(RELEASE) --product nbdkit-vma-plugin
 
 demo:
 	scripts/install-packages build demo
@@ -110,12 +113,12 @@ bench:
 	Benchmarks/io .build/release
 
 # Swift is often not installed for root. The program that was built before is then installed.
-$(PROGRAM): Package.swift $(shell find Sources)
+$(PROGRAM) $(PLUGIN) &: Package.swift $(shell find Sources)
 	@if command -v $(SWIFT) >/dev/null; then $(MAKE) build; \
-	elif [ -e $@ ]; then echo 'Warning: installing $@, which is older than the sources; Swift was not found' >&2; \
+	elif [ -e $(PROGRAM) ] && [ -e $(PLUGIN) ]; then echo 'Warning: installing $(PROGRAM), which is older than the sources; Swift was not found' >&2; \
 	else echo 'Swift was not found (run make first)' >&2; exit 1; fi
 
-install: $(PROGRAM)
+install: $(PROGRAM) $(PLUGIN)
 	scripts/install
 
 uninstall:

@@ -143,7 +143,16 @@ let package = Package(
       name: "NBDKitPlugin",
       dependencies: ["Archives", "CNBDKit", "CToolsVersion", "Compression", "System", "VMA"],
       path: "Sources/nbdkit-vma-plugin",
-      swiftSettings: settings),
+      exclude: ["symbols"],
+      swiftSettings: settings,
+      linkerSettings: [
+        // nbdkit is not linked with Swift's libraries; --static-swift-stdlib is only for programs.
+        .unsafeFlags(
+          [
+            "-static-stdlib", "-Xlinker",
+            "--version-script=\(Context.packageDirectory)/Sources/nbdkit-vma-plugin/symbols",
+          ], .when(configuration: .release))
+      ]),
 
     .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
     .testTarget(name: "VMATests", dependencies: ["Archives", "TestSupport", "VMA"]),
@@ -187,6 +196,10 @@ let package = Package(
     .testTarget(
       name: "ExampleTests", dependencies: ["TestSupport", "vma-pack", "vma-tap", "vma-unpack"],
       exclude: ["Programs"]),
+    // The tests load the library that `swift build` creates.
+    .testTarget(
+      name: "PluginTests",
+      dependencies: ["TestSupport", "vma-cat", "vma-pack", "vma-unpack"]),
     .testTarget(
       name: "PackageTests",
       dependencies: ["TestSupport"] + programs.map { .target(name: $0.key) }),

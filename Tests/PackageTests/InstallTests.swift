@@ -4,7 +4,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("make install and make uninstall", requires("make", "strip", "readelf"))
+@Suite("make install and make uninstall", requires("make", "strip", "readelf", "nbdkit", "pkg-config"))
 struct InstallTests {
   let dir: Scratch
 
@@ -21,6 +21,7 @@ struct InstallTests {
       #!/bin/sh
       echo "$VMA_TOOLS_VERSION" >>called
       mkdir -p .build/release && cp '\(Repository.program)' .build/release/vma-tools
+      cp '\(Tool.directory)/libnbdkit-vma-plugin.so' .build/release
       .
       chmod +x ../tools/swift
       """
@@ -54,8 +55,13 @@ struct InstallTests {
     for page in ["man1/vma-tools.1", "man5/vma.5", "man5/vma-events.5"] {
       #expect(files.contains("./share/man/" + page))
     }
-    let symbols = try dir.sh("readelf -S root/usr/bin/vma-tools").text
-    #expect(!symbols.contains(".symtab") && !symbols.contains(".comment"))
+    let folder = try dir.sh("pkg-config --variable=plugindir nbdkit").lines.first ?? ""
+    let plugin = "root\(folder)/nbdkit-vma-plugin.so"
+    try dir.sh("nbdkit $PWD/\(plugin) --dump-plugin | grep -q ^name=vma").succeeds()
+    for file in ["root/usr/bin/vma-tools", plugin] {
+      let symbols = try dir.sh("readelf -S \(file)").text
+      #expect(!symbols.contains(".symtab") && !symbols.contains(".comment"))
+    }
     // All users can read it, whatever the umask.
     try dir.sh("! find root -not -type l -not -perm -444 | grep .").succeeds()
   }
@@ -74,6 +80,7 @@ struct InstallTests {
       make -s -C checkout SWIFT=../tools/swift install \
         DESTDIR="$PWD/a 'b\" *" PREFIX="/opt/it's a \"prefix" >/dev/null
       cd "a 'b\" */opt/it's a \"prefix" && bin/vma-cat --version && test -f share/man/man5/vma.5
+      test -f lib/nbdkit/plugins/nbdkit-vma-plugin.so
       test -z "$(find . -type d -not -perm 755)"
       """#
     ).succeeds()
