@@ -23,6 +23,7 @@ final class AccessSource: ByteSource, @unchecked Sendable {
   private static let pieceCount = 4
   /// A tool that needs only the header of the archive reads no more than this.
   private static let startSize: UInt64 = 1 << 20
+  private static let firstReadSize = 1 << 16
 
   init(_ access: any RandomAccess) { self.access = access }
 
@@ -31,7 +32,9 @@ final class AccessSource: ByteSource, @unchecked Sendable {
 
   func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int {
     guard position >= Self.startSize else {
-      let count = try access.read(into: buffer, range, at: position)
+      // Over a network, the header of an archive alone must not need all of the first reads.
+      let most = max(Self.firstReadSize, Int(position))
+      let count = try access.read(into: buffer, range.prefix(most), at: position)
       position += UInt64(count)
       Progress.current.add(UInt64(count))
       return count

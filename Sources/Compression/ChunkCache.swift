@@ -25,7 +25,7 @@ final class ChunkCache: @unchecked Sendable {
   }
 
   private let data: any ChunkedData
-  private let sizes: [Int]
+  private let chunks: [Chunk]
   private let capacity: Int
   private let threadCount: Int
   private let monitor = Monitor()
@@ -51,7 +51,7 @@ final class ChunkCache: @unchecked Sendable {
     self.data = data
     self.capacity = capacity
     self.threadCount = threadCount
-    sizes = chunks.map { $0.content.count }
+    self.chunks = chunks
   }
 
   /// Copies a part of a chunk, which is decoded first if necessary.
@@ -73,7 +73,7 @@ final class ChunkCache: @unchecked Sendable {
         if case .failed(let error) = entry.state { throw error }
         return entry
       }
-      if let buffer = try buffer(of: sizes[index]) {
+      if let buffer = try buffer(of: chunks[index].content.count) {
         let entry = Entry(buffer)
         entry.userCount = 1
         // A worker that came to it later would decode it in vain.
@@ -174,7 +174,7 @@ final class ChunkCache: @unchecked Sendable {
         guard entries[index] == nil else { continue }
         do {
           // It is not worth waiting for memory.
-          guard let buffer = try buffer(of: sizes[index]) else { continue }
+          guard let buffer = try buffer(of: chunks[index].content.count) else { continue }
           let entry = Entry(buffer)
           entry.userCount = 1
           release(index, try decode(index, into: entry))

@@ -13,7 +13,7 @@ package final class LzopChunks: ChunkedData, @unchecked Sendable {
 
   private let access: any RandomAccess
   package let chunks: [Chunk]
-  /// The members, and the first block of each.
+  /// The members, and the first block of each; consecutive ones of the same kind count as one.
   private let members: [(firstChunk: Int, member: LzopFrames.Member)]
   private let decoders = Pool<Decoder>()
 
@@ -58,7 +58,10 @@ package final class LzopChunks: ChunkedData, @unchecked Sendable {
       case .passed(let count):
         // At most 2^32 bytes and a header, so this does not overflow.
         position += count
-        if !wasOpen { members.append((chunks.count, decoder.member)) }
+        if !wasOpen, members.last?.member != decoder.member {
+          guard members.count < largestMemberCount else { return nil }
+          members.append((chunks.count, decoder.member))
+        }
       case .frame(let header):
         let sizes = decoder.blockSizes
         let end = position + UInt64(header + sizes.stored)
@@ -73,6 +76,7 @@ package final class LzopChunks: ChunkedData, @unchecked Sendable {
 
   private static let smallestHeader = 24
   private static let largestHeader = 4096
+  private static let largestMemberCount = 1000
 
   package func decode(_ index: Int, into buffer: Buffer) throws {
     let chunk = chunks[index]

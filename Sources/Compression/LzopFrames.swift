@@ -49,7 +49,7 @@ import System
   private var usualSize: Int?
 
   /// What the blocks of a member need of its header.
-  struct Member {
+  struct Member: Equatable {
     fileprivate let flags: Flags
     fileprivate let filter: Int
   }

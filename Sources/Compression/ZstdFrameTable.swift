@@ -30,14 +30,15 @@ enum ZstdFrameTable {
     try Host.requireMemory(place.frameCount * MemoryLayout<Chunk>.stride)
     var chunks: [Chunk] = []
     chunks.reserveCapacity(place.frameCount)
-    var empty: [Range<UInt64>] = []
     var (stored, content): (UInt64, UInt64) = (0, 0)
     let buffer = try Buffer(capacity: 1 << 16)
+    let start = try Buffer(capacity: ZstdFrameHeader.largestSize)
     let piece = buffer.capacity / place.entrySize * place.entrySize
     var position = place.entries.lowerBound
     while position < place.entries.upperBound {
       let count = Int(min(UInt64(piece), place.entries.upperBound - position))
       guard try access.read(into: buffer, 0..<count, at: position) == count else { return nil }
+      var empty: [Range<UInt64>] = []
       let isValid = buffer.withBytes(0..<count) { bytes in
         for start in stride(from: 0, to: count, by: place.entrySize) {
           // At most 2^32 entries below 2^32: these sums do not overflow.
@@ -56,10 +57,10 @@ enum ZstdFrameTable {
         return true
       }
       guard isValid else { return nil }
+      for frame in empty where try !isEmpty(frame, access, start) { return nil }
       position += UInt64(count)
     }
     guard stored == place.start, !chunks.isEmpty else { return nil }
-    for frame in empty where try !isEmpty(frame, access, buffer) { return nil }
     return chunks
   }
 

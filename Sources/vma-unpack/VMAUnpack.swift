@@ -152,13 +152,14 @@ struct VMAUnpack: Filter {
 
   private func runTest(_ input: Input, _ reader: ArchiveReader) throws {
     let devices = reader.header.devices
-    if let size = input.size {
+    let access = quick ? try input.access : nil
+    if let size = access?.size ?? input.size {
       try reader.checkLength(size: size, devices: devices)
     }
     var census: ClusterCensus
     var extentCount = 0
     var check = "data is not read"
-    if quick, let access = try input.access {
+    if let access {
       let index = try ArchiveIndex(access, reader: reader, devices: [])
       census = index.census
       extentCount = index.extentCount
