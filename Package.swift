@@ -82,6 +82,7 @@ let package = Package(
       name: "Compression",
       dependencies: [
         "CBzip2", "CLZ4", "CLzma", "CZlib", "CZstd", "Files", "NBD", "System", deque, system,
+        "CBzip2", "CLZ4", "CLzma", "CXXHash", "CZlib", "CZstd", "Files", "NBD", "System", system,
       ],
       swiftSettings: settings),
     .target(
@@ -90,7 +91,7 @@ let package = Package(
     .target(
       name: "Archives",
       dependencies: [
-        "CMD5", "CXXHash", "Compression", "Disks", "Files", "System", "VMA", system,
+        "CMD5", "Compression", "Disks", "Files", "System", "VMA", system,
         .product(name: "HeapModule", package: "swift-collections"),
       ],
       swiftSettings: settings),
@@ -158,7 +159,7 @@ let package = Package(
     .testTarget(name: "VMATests", dependencies: ["Archives", "TestSupport", "VMA"]),
     .testTarget(name: "FilesTests", dependencies: ["Files", "System", "TestSupport", system]),
     .testTarget(
-      name: "CompressionTests", dependencies: ["Compression", "System", "TestSupport"]),
+      name: "CompressionTests", dependencies: ["Compression", "System", "TestSupport", system]),
     .testTarget(
       name: "ArchivesTests",
       dependencies: ["Archives", "Compression", "Disks", "System", "TestSupport", "VMA"]),
