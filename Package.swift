@@ -81,8 +81,8 @@ let package = Package(
     .target(
       name: "Compression",
       dependencies: [
-        "CBzip2", "CLZ4", "CLzma", "CZlib", "CZstd", "Files", "NBD", "System", deque, system,
-        "CBzip2", "CLZ4", "CLzma", "CXXHash", "CZlib", "CZstd", "Files", "NBD", "System", system,
+        "CBzip2", "CLZ4", "CLzma", "CXXHash", "CZlib", "CZstd", "Files", "NBD", "System", deque,
+        system,
       ],
       swiftSettings: settings),
     .target(

@@ -157,7 +157,7 @@ _vma-cat() {
     local -a repeating_flags=()
     local -a non_repeating_flags=(--quiet -q --verbose -v --version -h --help)
     local -a repeating_options=()
-    local -a non_repeating_options=(--offset --length --tmpdir -T --threads --progress)
+    local -a non_repeating_options=(--offset --length --index-file --tmpdir -T --threads --progress)
     __vma-cat_offer_flags_options 2
 
     # Offer option value completions
@@ -166,6 +166,10 @@ _vma-cat() {
         return
         ;;
     '--length')
+        return
+        ;;
+    '--index-file')
+        __vma-cat_add_completions -f
         return
         ;;
     '--tmpdir')

@@ -20,7 +20,7 @@ function __vma-cat_parse_tokens -S
     set -l unparsed_tokens (__vma-cat_tokens -pc)
     switch $unparsed_tokens[1]
     case 'vma-cat'
-        __vma-cat_parse_subcommand 2 'offset=' 'length=' 'tmpdir=' 'T/threads=' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
+        __vma-cat_parse_subcommand 2 'offset=' 'length=' 'index-file=' 'tmpdir=' 'T/threads=' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
     end
 end
 
@@ -87,6 +87,7 @@ end
 complete -c 'vma-cat' -f
 complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" offset' -l 'offset' -d 'Start BYTES into the member.' -rfka ''
 complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" length' -l 'length' -d 'Write at most BYTES.' -rfka ''
+complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" index-file' -l 'index-file' -d 'Index of the archive (default: ARCHIVE.idx, if it exists).' -rF
 complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" tmpdir' -l 'tmpdir' -d 'Buffer data in DIR (default: $TMPDIR, then /var/tmp).' -rfa '(__vma-cat_complete_directories)'
 complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" T threads' -s 'T' -l 'threads' -d 'Use N threads for zstd (default: 0, all cores).' -rfka ''
 complete -c 'vma-cat' -n '__vma-cat_should_offer_completions_for_flags_or_options "vma-cat" q quiet' -l 'quiet' -s 'q' -d 'Print only errors.'

@@ -157,7 +157,7 @@ _vma-to-tar() {
     local -a repeating_flags=()
     local -a non_repeating_flags=(--no-sparse --force -f --quiet -q --verbose -v --version -h --help)
     local -a repeating_options=(-d --drive)
-    local -a non_repeating_options=(--format --layout --prefix --tmpdir -o --output -T --threads --progress)
+    local -a non_repeating_options=(--format --layout --prefix --tmpdir -o --output --index-file -T --threads --progress)
     __vma-to-tar_offer_flags_options 1
 
     # Offer option value completions
@@ -182,6 +182,10 @@ _vma-to-tar() {
         return
         ;;
     '-o'|'--output')
+        __vma-to-tar_add_completions -f
+        return
+        ;;
+    '--index-file')
         __vma-to-tar_add_completions -f
         return
         ;;

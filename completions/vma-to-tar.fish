@@ -20,7 +20,7 @@ function __vma-to-tar_parse_tokens -S
     set -l unparsed_tokens (__vma-to-tar_tokens -pc)
     switch $unparsed_tokens[1]
     case 'vma-to-tar'
-        __vma-to-tar_parse_subcommand 1 'd/drive=+' 'format=' 'no-sparse' 'layout=' 'prefix=' 'tmpdir=' 'o/output=' 'f/force' 'T/threads=' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
+        __vma-to-tar_parse_subcommand 1 'd/drive=+' 'format=' 'no-sparse' 'layout=' 'prefix=' 'tmpdir=' 'o/output=' 'f/force' 'index-file=' 'T/threads=' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
     end
 end
 
@@ -93,6 +93,7 @@ complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" tmpdir' -l 'tmpdir' -d 'Buffer data in DIR (default: $TMPDIR, then /var/tmp).' -rfa '(__vma-to-tar_complete_directories)'
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" o output' -s 'o' -l 'output' -d 'Write to FILE; it appears only once complete.' -rF
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" f force' -l 'force' -s 'f' -d 'Overwrite FILE if it exists; allow a device in use.'
+complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" index-file' -l 'index-file' -d 'Index of the archive (default: ARCHIVE.idx, if it exists).' -rF
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" T threads' -s 'T' -l 'threads' -d 'Use N threads for zstd (default: 0, all cores).' -rfka ''
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" q quiet' -l 'quiet' -s 'q' -d 'Print only errors.'
 complete -c 'vma-to-tar' -n '__vma-to-tar_should_offer_completions_for_flags_or_options "vma-to-tar" v verbose' -l 'verbose' -s 'v' -d 'Print a summary when done.'

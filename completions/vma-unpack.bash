@@ -155,9 +155,9 @@ _vma-unpack() {
     local -a unparsed_words=("${COMP_WORDS[@]:1:${COMP_CWORD}}")
 
     local -a repeating_flags=()
-    local -a non_repeating_flags=(--target-is-zero --no-configs --force -f --list -l --json --pve --test -t --quick --salvage --quiet -q --verbose -v --version -h --help)
+    local -a non_repeating_flags=(--target-is-zero --no-configs --force -f --list -l --json --pve --test -t --quick --index --salvage --quiet -q --verbose -v --version -h --help)
     local -a repeating_options=(-d --drive -m --map --only)
-    local -a non_repeating_options=(-C --directory --lost -T --threads --progress)
+    local -a non_repeating_options=(-C --directory --index-file --lost -T --threads --progress)
     __vma-unpack_offer_flags_options 1
 
     # Offer option value completions
@@ -176,6 +176,10 @@ _vma-unpack() {
         ;;
     '--only')
         __vma-unpack_custom_complete ---completion -- --only "${COMP_CWORD}" 0
+        return
+        ;;
+    '--index-file')
+        __vma-unpack_add_completions -f
         return
         ;;
     '--lost')

@@ -20,7 +20,7 @@ function __vma-unpack_parse_tokens -S
     set -l unparsed_tokens (__vma-unpack_tokens -pc)
     switch $unparsed_tokens[1]
     case 'vma-unpack'
-        __vma-unpack_parse_subcommand 1 'C/directory=' 'd/drive=+' 'm/map=+' 'only=+' 'target-is-zero' 'no-configs' 'f/force' 'l/list' 'json' 'pve' 't/test' 'quick' 'salvage' 'lost=' 'T/threads=' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
+        __vma-unpack_parse_subcommand 1 'C/directory=' 'd/drive=+' 'm/map=+' 'only=+' 'target-is-zero' 'no-configs' 'f/force' 'l/list' 'json' 'pve' 't/test' 'quick' 'index' 'index-file=' 'salvage' 'lost=' 'T/threads=' 'q/quiet' 'v/verbose' 'progress=' 'version' 'h/help'
     end
 end
 
@@ -97,6 +97,8 @@ complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" pve' -l 'pve' -d 'With --list: print the format of the original tool.'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" t test' -l 'test' -s 't' -d 'Test the archive; write nothing.'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" quick' -l 'quick' -d 'With --test: check only headers, if seekable.'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" index' -l 'index' -d 'With --test: also create an index, for random access.'
+complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" index-file' -l 'index-file' -d 'Index of the archive (default: ARCHIVE.idx, if it exists).' -rF
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" salvage' -l 'salvage' -d 'Restore what is left of a damaged archive.'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" lost' -l 'lost' -d 'With --salvage: write a map of each disk to DIR.' -rfa '(__vma-unpack_complete_directories)'
 complete -c 'vma-unpack' -n '__vma-unpack_should_offer_completions_for_flags_or_options "vma-unpack" T threads' -s 'T' -l 'threads' -d 'Use N threads for zstd (default: 0, all cores).' -rfka ''

@@ -8,12 +8,15 @@ final class AccessFinder {
   private let compression: CompressionMethod?
   private let threads: Int
   private let isPadded: Bool
+  private let path: String?
+  private let index: IndexChoice?
   private var found: Found?
   private var usual: (any RandomAccess)?
 
   private enum Found {
     case plain(any RandomAccess)
-    case chunks(any ChunkedData)
+    /// With the index that describes the chunks, if one does.
+    case chunks(any ChunkedData, IndexFile?)
     case sequential
   }
 
@@ -22,13 +25,53 @@ final class AccessFinder {
   ///   - compression: nil if it is not compressed.
   ///   - threads: that decode ahead of sequential readers.
   ///   - isPadded: whether up to 511 zeros may follow the data.
+  ///   - path: of the archive; nil if it has none.
+  ///   - index: the index file to use; nil for none.
+  /// - Throws: `Failure` 65 if the index that the user named does not belong to the archive.
   init(
-    _ bytes: (any RandomAccess)?, _ compression: CompressionMethod?, threads: Int, isPadded: Bool
-  ) {
+    _ bytes: (any RandomAccess)?, _ compression: CompressionMethod?, threads: Int, isPadded: Bool,
+    path: String?, index: IndexChoice?
+  ) throws {
     self.threads = threads
     self.bytes = bytes
     self.compression = compression
     self.isPadded = isPadded
+    self.path = path
+    self.index = index
+    guard let index, index.isNamed else { return }
+    guard let bytes else {
+      throw Failure(.usage, "--index-file requires a seekable archive")
+    }
+    switch compression {
+    // It is checked now: the user may not need it later.
+    case .zstd, .skippable: found = try find(in: bytes)
+    default: _ = try index.open(for: bytes, at: path)
+    }
+  }
+
+  /// The stored archive, if an index file of it is possible and would be of use; nil if it is
+  /// seekable without one.
+  ///
+  /// - Throws: `Failure` 64 if an index is not possible.
+  func indexable() throws -> (any RandomAccess)? {
+    guard let bytes else { throw Failure(.usage, "--index requires a seekable archive") }
+    switch compression {
+    case nil: return nil
+    case .zstd, .skippable:
+      let stored = try stored(bytes)
+      return try ZstdChunks.find(in: stored) == nil ? stored : nil
+    case .lzop:
+      if try LzopChunks.find(in: bytes) != nil { return nil }
+      throw Failure(.usage, "\(bytes.name): an index of lzop archives is not supported")
+    case .gzip, .xz, .bzip2, .lz4:
+      throw Failure(
+        .usage,
+        "\(bytes.name): --index requires a zstd archive (compress it again, or decompress it)")
+    }
+  }
+
+  private func stored(_ bytes: any RandomAccess) throws -> any RandomAccess {
+    isPadded ? try BytesBeforePadding(bytes) : bytes
   }
 
   /// The same object for each call.
@@ -37,7 +80,8 @@ final class AccessFinder {
       usual =
         switch try find() {
         case .plain(let bytes): bytes
-        case .chunks(let data): ChunkedAccess(data, threads: threads)
+        case .chunks(let data, let index):
+          Self.access(ChunkedAccess(data, threads: threads), index)
         case .sequential: nil
         }
     }
@@ -47,9 +91,16 @@ final class AccessFinder {
   func access(cacheSize: Int, threads: Int) throws -> (any RandomAccess)? {
     switch try find() {
     case .plain(let bytes): bytes
-    case .chunks(let data): ChunkedAccess(data, cacheSize: cacheSize, threads: threads)
+    case .chunks(let data, let index):
+      Self.access(ChunkedAccess(data, cacheSize: cacheSize, threads: threads), index)
     case .sequential: nil
     }
+  }
+
+  private static func access(
+    _ content: ChunkedAccess, _ index: IndexFile?
+  ) -> any RandomAccess {
+    index.map { ExcerptReader($0, content) } ?? content
   }
 
   private func find() throws -> Found {
@@ -64,10 +115,16 @@ final class AccessFinder {
     switch compression {
     case nil: return .plain(bytes)
     case .zstd, .skippable:
-      data = try ZstdChunks.find(in: isPadded ? try BytesBeforePadding(bytes) : bytes)
+      let stored = try stored(bytes)
+      if let file = try index?.open(for: stored, at: path) {
+        let frames = ZstdIndexedFrames(
+          stored, points: file.points, contentSize: file.contentSize, histories: file.file)
+        return .chunks(frames, file)
+      }
+      data = try ZstdChunks.find(in: stored)
     case .lzop: data = try LzopChunks.find(in: bytes)
     case .gzip, .xz, .bzip2, .lz4: data = nil
     }
-    return data.map { .chunks($0) } ?? .sequential
+    return data.map { .chunks($0, nil) } ?? .sequential
   }
 }

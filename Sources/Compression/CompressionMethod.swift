@@ -46,10 +46,11 @@ enum CompressionMethod {
         data, try decoder(), name: name, log: log, allowsPadding: allowsPadding)
   }
 
-  private func decoder() throws -> any FrameDecoder {
+  /// - Parameter observer: is told of each block, if this is zstd.
+  func decoder(observer: (any BlockObserver)? = nil) throws -> any FrameDecoder {
     switch self {
-    case .zstd: try ZstdFrames()
-    case .skippable: try SkippableFrames()
+    case .zstd: try ZstdFrames(observer: observer)
+    case .skippable: try SkippableFrames(observer: observer)
     case .gzip: try GzipFrames()
     case .xz: XzFrames()
     case .bzip2: Bzip2Frames()

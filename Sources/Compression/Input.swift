@@ -36,6 +36,21 @@ package struct Input {
     try finder.access(cacheSize: cacheSize, threads: threads)
   }
 
+  /// The archive as it is stored, if an index file of it would be of use; nil if it is seekable
+  /// without one.
+  ///
+  /// - Throws: `Failure` 64 if an index is not possible, 74 if reading fails.
+  package func indexable() throws -> (any RandomAccess)? { try finder.indexable() }
+
+  /// How an archive is opened.
+  private struct Options {
+    var log: DamageLog?
+    var threads: Int
+    var index: IndexChoice?
+    /// Of the archive; nil if it has none.
+    var path: String?
+  }
+
   /// Opens the archive and detects its compression from its first bytes.
   ///
   /// - Parameters:
@@ -43,14 +58,15 @@ package struct Input {
   ///     that is a terminal.
   ///   - log: records faults of compressed data, and reading continues; nil to throw them.
   ///   - threads: the maximum number of threads that decompress; with a log, there is only one.
+  ///   - index: the index file to use; nil for none.
   package static func open(
-    _ path: String?, log: DamageLog? = nil, threads: Int = 1
+    _ path: String?, log: DamageLog? = nil, threads: Int = 1, index: IndexChoice? = nil
   ) throws -> Input {
-    if let path, NBDURI.matches(path) {
-      return try Input(NBDBytes(path), log: log, threads: threads)
-    }
+    var options = Options(log: log, threads: threads, index: index)
+    if let path, NBDURI.matches(path) { return try Input(NBDBytes(path), options) }
     let descriptor: Descriptor
     if let path, path != "-" {
+      options.path = path
       descriptor = try Descriptor.input(at: path)
     } else {
       descriptor = try .claimedStandardInput()
@@ -58,10 +74,10 @@ package struct Input {
         throw Failure(.usage, "no archive given, and standard input is a terminal")
       }
     }
-    return try Input(descriptor, log: log, threads: threads)
+    return try Input(descriptor, options)
   }
 
-  private init(_ descriptor: Descriptor, log: DamageLog?, threads: Int) throws {
+  private init(_ descriptor: Descriptor, _ options: Options) throws {
     let kind = try descriptor.status().kind
     // A file that another process has read from before (`{ head -c 99; vma-cat -; }`) is a stream.
     let isSeekable = (kind == .regular || kind == .blockDevice) && descriptor.position == 0
@@ -72,24 +88,24 @@ package struct Input {
       Progress.current.expect(bytes.size)
       try self.init(
         DescriptorSource(descriptor), start: Self.bytes(probe, count), bytes, descriptor,
-        name: descriptor.name, log: log, threads: threads)
+        name: descriptor.name, options)
     } else {
       let start = DescriptorSource(descriptor)
       let count = try start.readFully(into: probe, 0..<16)
       let bytes = Self.bytes(probe, count)
       try self.init(
         DescriptorSource(descriptor, prefix: bytes), start: bytes, nil, descriptor,
-        name: descriptor.name, log: log, threads: threads)
+        name: descriptor.name, options)
     }
   }
 
-  private init(_ export: NBDBytes, log: DamageLog?, threads: Int) throws {
+  private init(_ export: NBDBytes, _ options: Options) throws {
     let probe = try Buffer(capacity: 16)
     let count = try export.read(into: probe, 0..<16, at: 0)
     Progress.current.expect(export.size)
     try self.init(
       AccessSource(export), start: Self.bytes(probe, count), export, nil, name: export.name,
-      log: log, threads: threads, allowsPadding: true)
+      options, allowsPadding: true)
   }
 
   /// - Parameters:
@@ -100,22 +116,23 @@ package struct Input {
   ///     of 512 bytes. An uncompressed archive has such a size.
   private init(
     _ raw: any ByteSource, start: [UInt8], _ bytes: (any RandomAccess)?,
-    _ descriptor: Descriptor?, name: String, log: DamageLog?, threads: Int,
-    allowsPadding: Bool = false
+    _ descriptor: Descriptor?, name: String, _ options: Options, allowsPadding: Bool = false
   ) throws {
     self.name = name
     self.descriptor = descriptor
     let compression = CompressionMethod(magic: start)
-    finder = AccessFinder(bytes, compression, threads: threads, isPadded: allowsPadding)
+    finder = try AccessFinder(
+      bytes, compression, threads: options.threads, isPadded: allowsPadding, path: options.path,
+      index: options.index)
     if let compression {
       source = try compression.source(
-        raw, name: name, log: log, threads: threads, allowsPadding: allowsPadding)
+        raw, name: name, log: options.log, threads: options.threads, allowsPadding: allowsPadding)
       size = nil
-      self.log = log
+      log = options.log
     } else {
       source = raw
       size = bytes?.size
-      self.log = nil
+      log = nil
     }
   }
 

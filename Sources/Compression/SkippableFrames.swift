@@ -7,8 +7,13 @@ import System
 final class SkippableFrames: FrameDecoder {
   private let candidates: [any FrameDecoder]
   private var decoder: (any FrameDecoder)?
+  private let observer: (any BlockObserver)?
 
-  init() throws { candidates = [try ZstdFrames(), try LZ4Frames()] }
+  /// - Parameter observer: is told of each block of zstd.
+  init(observer: (any BlockObserver)? = nil) throws {
+    self.observer = observer
+    candidates = [try ZstdFrames(observer: observer), try LZ4Frames()]
+  }
 
   var format: String { decoder?.format ?? "zstd or lz4" }
   var magics: [[UInt8]] { decoder?.magics ?? candidates.flatMap(\.magics) }
@@ -26,7 +31,10 @@ final class SkippableFrames: FrameDecoder {
   func begin(_ bytes: Span<UInt8>, isSearching: Bool) throws(FrameFault) -> FrameStart {
     if let decoder { return try decoder.begin(bytes, isSearching: isSearching) }
     guard bytes.count >= 4 else { return .needs(4) }
-    if let start = Self.begin(bytes) { return start }
+    if let start = Self.begin(bytes) {
+      if case .passed(let count) = start { observer?.pass(count) }
+      return start
+    }
     guard
       let candidate = candidates.first(where: {
         $0.magics.contains { magic in magic.indices.allSatisfy { bytes[$0] == magic[$0] } }

@@ -16,12 +16,21 @@ import System
   /// Bytes of this part that libzstd has not consumed yet.
   private var left = 0
   private var isLastBlock = false
+  private let observer: (any BlockObserver)?
+  /// The history before the first frame, which is then the rest of a frame.
+  private var history: Buffer?
 
   private enum Part {
     case blockHeader, block, checksum
   }
 
-  init() throws {
+  /// - Parameters:
+  ///   - observer: is told of each block.
+  ///   - history: the bytes before the first block, for a frame header that was made up for the rest
+  ///     of a frame.
+  init(observer: (any BlockObserver)? = nil, history: Buffer? = nil) throws {
+    self.observer = observer
+    self.history = history
     guard let context = unsafe ZSTD_createDCtx() else {
       throw Failure(.general, "zstd: out of memory")
     }
@@ -35,7 +44,10 @@ import System
   /// The header is parsed here, too: libzstd does not report the size of a window that it refuses.
   func begin(_ bytes: Span<UInt8>, isSearching: Bool) throws(FrameFault) -> FrameStart {
     guard bytes.count >= 5 else { return .needs(5) }
-    if let start = SkippableFrames.begin(bytes) { return start }
+    if let start = SkippableFrames.begin(bytes) {
+      if case .passed(let count) = start { observer?.pass(count) }
+      return start
+    }
     let header: ZstdFrameHeader
     switch ZstdFrameHeader.parse(bytes) {
     case .header(let parsed): header = parsed
@@ -45,6 +57,12 @@ import System
     try DecompressionLimit.check(header.window, for: "window")
     hasChecksum = header.hasChecksum
     unsafe ZSTD_DCtx_reset(context, ZSTD_reset_session_only)
+    if let history {
+      let code = unsafe history.withPointer(0..<history.capacity) { bytes in
+        unsafe ZSTD_DCtx_refPrefix(context, bytes.baseAddress, bytes.count)
+      }
+      guard ZSTD_isError(code) == 0 else { throw FrameFault(Self.reason(code)) }
+    }
     let start = bytes.extracting(0..<header.size)
     let code = unsafe start.withUnsafeBytes { start in
       var input = unsafe ZSTD_inBuffer(src: start.baseAddress, size: start.count, pos: 0)
@@ -53,6 +71,7 @@ import System
     }
     guard ZSTD_isError(code) == 0 else { throw FrameFault(Self.reason(code)) }
     part = .blockHeader
+    observer?.beginFrame(header: header.size, window: header.window)
     return .frame(header: header.size)
   }
 
@@ -70,6 +89,7 @@ import System
       isLastBlock = block.isLast
       left = block.storedSize
       part = .block
+      observer?.beginBlock(input, range.lowerBound..<range.lowerBound + left, isLast: isLastBlock)
     } else if part == .checksum, left == 4, range.count < 4 {
       return FrameStep(wanted: 4)
     }
@@ -93,12 +113,17 @@ import System
       return step
     }
     left -= step.consumed
+    if part == .block, let observer {
+      observer.deliver(output, target.lowerBound..<target.lowerBound + step.produced)
+      if left == 0, step.produced < target.count { observer.endBlock() }
+    }
     if left == 0, step.produced < target.count {
       // All data of this part was delivered.
       switch part {
       case .block where isLastBlock && hasChecksum:
         part = .checksum
         left = 4
+        observer?.pass(4)
       case .block where !isLastBlock: part = .blockHeader
       default: step.end = .sound
       }

@@ -30,6 +30,8 @@ struct VMACat: Filter {
     help: ArgumentHelp("Write at most BYTES.", valueName: "BYTES"))
   var length: String?
 
+  @OptionGroup var index: IndexOptions
+
   @OptionGroup var buffer: BufferOptions
 
   @OptionGroup var threading: ThreadOptions
@@ -50,7 +52,9 @@ struct VMACat: Filter {
   func filter() throws {
     let offset = try Self.bytes(offset, option: "--offset") ?? 0
     let length = try Self.bytes(length, option: "--length")
-    let input = try Input.open(archive, threads: threading.count)
+    let input = try Input.open(
+      archive, threads: threading.count,
+      index: IndexChoice(path: index.indexFile, warn: Console.warn))
     let reader = try ArchiveReader(input.source, name: input.name)
     switch try find(in: reader.header, input.name) {
     case .config(let config):

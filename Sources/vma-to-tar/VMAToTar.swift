@@ -59,6 +59,8 @@ struct VMAToTar: Filter {
 
   @OptionGroup var destination: OutputOptions
 
+  @OptionGroup var index: IndexOptions
+
   @OptionGroup var threading: ThreadOptions
 
   @OptionGroup var common: CommonOptions
@@ -72,7 +74,9 @@ struct VMAToTar: Filter {
 
   func filter() throws {
     try checkOptions()
-    let input = try Input.open(archive, threads: threading.count)
+    let input = try Input.open(
+      archive, threads: threading.count,
+      index: IndexChoice(path: index.indexFile, warn: Console.warn))
     let reader = try ArchiveReader(input.source, name: input.name)
     let members = try TarMembers(
       reader.header, drives: drive, layout: layout, prefix: prefix, archive: input.name)
@@ -81,12 +85,12 @@ struct VMAToTar: Filter {
     // All headers of a seekable archive are checked before anything is written.
     let devices = members.disks.map(\.device)
     reader.checkedDevices = devices
-    var index: ArchiveIndex?
+    var archiveIndex: ArchiveIndex?
     if let access = try input.access {
       try reader.checkLength(size: access.size, devices: devices)
       let whole = try ArchiveIndex(access, reader: reader, devices: devices, checksData: true)
       try whole.requireComplete(devices)
-      index = whole
+      archiveIndex = whole
       Progress.current.restart(expecting: access.size)
     }
 
@@ -95,7 +99,7 @@ struct VMAToTar: Filter {
       output.descriptor, format: tarFormat, modificationTime: reader.header.creationTime)
     do {
       for config in members.configs { try tar.add(name: config.name, config.content) }
-      if let index, let access = try input.access {
+      if let index = archiveIndex, let access = try input.access {
         for disk in members.disks {
           try add(index.disk(disk.device, in: access), disk.name, to: tar)
         }

@@ -15,7 +15,7 @@ struct VMAUnpack: Filter {
       vma-unpack [-C DIR] [-d DRIVE]... [-m DRIVE=PATH]... [ARCHIVE]
       vma-unpack --only DRIVE=PATH... [ARCHIVE]
       vma-unpack -l [--json | --pve] [ARCHIVE]
-      vma-unpack -t [--quick] [ARCHIVE]
+      vma-unpack -t [--quick | --index] [ARCHIVE]
       """,
     discussion: """
       ARCHIVE is a file or an NBD URI, compressed or not, or - for standard
@@ -75,6 +75,13 @@ struct VMAUnpack: Filter {
   @Flag(help: "With --test: check only headers, if seekable.")
   var quick = false
 
+  @Flag(
+    name: .customLong("index"),
+    help: "With --test: also create an index, for random access.")
+  var createsIndex = false
+
+  @OptionGroup var index: IndexOptions
+
   @Flag(help: "Restore what is left of a damaged archive.")
   var salvage = false
 
@@ -95,13 +102,20 @@ struct VMAUnpack: Filter {
   func filter() throws {
     try checkOptions()
     let input = try Input.open(
-      archive, log: salvage ? DamageLog() : nil, threads: threading.count)
+      archive, log: salvage ? DamageLog() : nil, threads: threading.count,
+      index: createsIndex || salvage
+        ? nil : IndexChoice(path: index.indexFile, warn: Console.warn))
+    let newIndex = createsIndex ? try NewIndex(input, archive: archive, index.indexFile) : nil
     let reader = try ArchiveReader(
-      input.source, name: input.name, keepsData: !test, salvagesHeader: salvage)
+      newIndex?.recording ?? input.source, name: input.name, keepsData: !test,
+      salvagesHeader: salvage)
     if list {
       try Listing(reader.header).write(json ? .json : pve ? .pve : .text)
     } else if test {
       try runTest(input, reader)
+      if let summary = try newIndex?.finish(reader.header), common.verbose {
+        Console.error(summary)
+      }
     } else {
       try Restore(restoreOptions(), input, reader).run()
     }
@@ -115,6 +129,10 @@ struct VMAUnpack: Filter {
     try refuse(json && pve, "--json and --pve cannot be combined")
     try refuse((json || pve) && !list, "--json and --pve require --list")
     try refuse(quick && !test, "--quick requires --test")
+    try refuse(createsIndex && !test, "--index requires --test")
+    try refuse(createsIndex && quick, "--index cannot be combined with --quick")
+    try refuse(
+      index.indexFile != nil && salvage, "--index-file cannot be combined with --salvage")
     try refuse(
       targetIsZero && map.isEmpty && only.isEmpty, "--target-is-zero requires --map or --only")
     try refuse(lost != nil && !salvage, "--lost requires --salvage")

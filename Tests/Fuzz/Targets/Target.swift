@@ -12,7 +12,7 @@ public struct Target: Sendable {
   public var run: @Sendable ([UInt8]) throws -> Void
 
   public static let all = [
-    header, extents, archive, events, decompression, config, options, qmp, nbd,
+    header, extents, archive, events, decompression, index, config, options, qmp, nbd,
   ]
 
   public static func named(_ name: String) -> Target? { all.first { $0.name == name } }
