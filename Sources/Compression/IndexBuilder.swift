@@ -9,6 +9,7 @@ package final class IndexBuilder: ByteSource, @unchecked Sendable {
 
   private let file: any RandomAccess
   private let identity: ArchiveIdentity
+  private let output: Descriptor
   private let writer: IndexWriter
   private let recorder: ZstdRecorder
   private let content: FramedSource
@@ -25,6 +26,7 @@ package final class IndexBuilder: ByteSource, @unchecked Sendable {
   ) throws {
     self.file = file
     identity = try ArchiveIdentity(of: file)
+    self.output = output
     let writer = try IndexWriter(output)
     self.writer = writer
     recorder = try ZstdRecorder(name: file.name, spacing: spacing) { point, history, range in
@@ -50,12 +52,28 @@ package final class IndexBuilder: ByteSource, @unchecked Sendable {
   /// - Returns: where decoding can start, for the user.
   /// - Throws: status 1 if the file cannot be indexed, 65 if it has changed, 74 if writing fails.
   package func finish(uuid: UInt128) throws -> String {
-    let summary = try recorder.finish()
+    let (summary, unproven) = try recorder.finish()
+    try prove(unproven)
     if let difference = identity.difference(from: try ArchiveIdentity(of: file)) {
       throw Failure(.badData, "\(file.name): has changed while it was read: \(difference)")
     }
     try excerpts.flush()
     try writer.finish(identity, uuid: uuid, contentSize: contentSize)
     return summary
+  }
+
+  /// Decodes the chunks of some points, which is rarely necessary.
+  private func prove(_ numbers: [Int]) throws {
+    guard !numbers.isEmpty else { return }
+    let frames = ZstdIndexedFrames(
+      file, points: writer.points, contentSize: contentSize, histories: try FileBytes(output))
+    for number in numbers {
+      do {
+        let size = frames.chunks[number].content.count
+        try frames.decode(number, into: Buffer(capacity: size))
+      } catch let failure as Failure where failure.status == .badData {
+        throw Failure(.general, "\(file.name): cannot be indexed: \(failure.message)")
+      }
+    }
   }
 }

@@ -24,7 +24,7 @@ package struct IndexFrame: Sendable, Equatable {
       throw Failure(.general, "zstd", .noMemory)
     }
     defer { unsafe ZSTD_freeCCtx(context) }
-    unsafe ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, 6)
+    unsafe ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, 3)
     unsafe ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1)
     let code = unsafe source.withPointer(range) { source in
       unsafe target.withPointer(0..<target.capacity) { target in

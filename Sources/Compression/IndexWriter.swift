@@ -7,7 +7,7 @@ package final class IndexWriter: @unchecked Sendable {
   private let output: Descriptor
   private let monitor = Monitor()
   private var position = UInt64(IndexFormat.headerSize)
-  private var points: [ZstdPoint] = []
+  private(set) var points: [ZstdPoint] = []
   private var excerpts: [IndexExcerpt] = []
   private var frame: Buffer
 

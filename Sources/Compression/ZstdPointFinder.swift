@@ -2,8 +2,8 @@
 
 import System
 
-/// Finds points in zstd data while it is decoded, and proves each by decoding all content up to the
-/// next one from it.
+/// Finds points in zstd data while it is decoded, and proves each by decoding the content up to the
+/// next one from it; once jobs were found to start at regular places, only the first job.
 ///
 /// `zstd --threads` compresses a frame in jobs that do not depend on each other, except for some
 /// content before each, so that a point at the start of a job needs little history. The format does
@@ -55,6 +55,8 @@ final class ZstdPointFinder {
   // What was learned about the encoder.
   private var stage = 0
   private var divisor: UInt64?
+  /// Points found since it was learned.
+  private var successCount = 0
   /// Content passed without any trial since the search began.
   private var searched: UInt64 = 0
   private var isSearching = true
@@ -71,6 +73,11 @@ final class ZstdPointFinder {
   private var spare: [ZstdTrial] = []
 
   private var historySizes: Set<UInt64> = []
+  /// Whether content after the last point was to be proven by a point that did not hold.
+  private var isLastUnproven = false
+  private var pointCount = 0
+  /// The numbers of points whose chunks must be decoded again to prove them.
+  private(set) var unproven: [Int] = []
 
   /// - Parameters:
   ///   - name: of the file, for messages.
@@ -137,8 +144,12 @@ final class ZstdPointFinder {
 
   private func endFrame() throws {
     if let proof {
-      if proof.isAlive { try settle(proof) }
-      spare.append(proof)
+      if proof.isAlive {
+        try settle(proof)
+        spare.append(proof)
+      } else {
+        drop(proof)
+      }
     }
     proof = nil
     spare += candidates
@@ -197,15 +208,20 @@ final class ZstdPointFinder {
 
   private func judge() throws {
     if let proof, !proof.isAlive, !candidates.contains(where: { $0.point.content <= proof.end }) {
-      // It does not reach the next point: the chunk before it goes on.
-      spare.append(proof)
+      drop(proof)
       self.proof = nil
+    }
+    // Jobs that were found in their places several times do not depend on what is before them.
+    if let proof, proof.isAlive, isRegular, proof.end - proof.point.content >= jobSize,
+      proof.evidence >= neededEvidence
+    {
+      proof.isEnough = true
     }
     let hadTrials = !candidates.isEmpty
     spare += candidates.filter { !$0.isAlive }
     candidates.removeAll { !$0.isAlive }
     // In ascending order: the first one needs the least history, and comes first.
-    if let best = candidates.first, best.end - best.point.content >= max(window, 1 << 20) {
+    if let best = candidates.first, isConvincing(best) {
       candidates.removeFirst()
       spare += candidates
       candidates = []
@@ -224,8 +240,22 @@ final class ZstdPointFinder {
     }
   }
 
+  /// Whether jobs start where they are expected.
+  private var isRegular: Bool { successCount > 4 && Self.stages[stage].rule != .any }
+
+  private var neededEvidence: UInt64 { max(window, 1 << 20) / 2 }
+
+  /// Whether a trial is likely to hold up to the next point.
+  private func isConvincing(_ trial: ZstdTrial) -> Bool {
+    guard trial.end - trial.point.content >= 2 * neededEvidence else { return false }
+    // Stored blocks show nothing, but all of the data may consist of them.
+    return trial.evidence >= neededEvidence || isRegular
+      || trial.end - trial.point.content >= max(2 * spacing, 64 << 20)
+  }
+
   private func choose(_ trial: ZstdTrial) throws {
     divisor = trial.divisor
+    successCount += 1
     (isSearching, searched) = (false, 0)
     let distance = trial.point.content - newest
     guard distance >= spacing else { return spare.append(trial) }
@@ -233,8 +263,10 @@ final class ZstdPointFinder {
       if proof.end >= trial.point.content {
         try settle(proof)
         trial.digestsBefore.last = trial.digestsBefore.proof
+        spare.append(proof)
+      } else {
+        drop(proof)
       }
-      spare.append(proof)
     }
     proof = trial
   }
@@ -250,12 +282,18 @@ final class ZstdPointFinder {
 
   /// Changes what is tried, after a search without success.
   private func escalate() {
-    searched = 0
+    (searched, successCount) = (0, 0)
     if divisor != nil {
       divisor = nil
     } else if stage + 1 < Self.stages.count {
       stage += 1
     }
+  }
+
+  /// A point does not hold up to the next one: the chunk before it goes on.
+  private func drop(_ trial: ZstdTrial) {
+    isLastUnproven = last?.windowByte != nil
+    spare.append(trial)
   }
 
   /// The chunk of a point is proven: it becomes the last point.
@@ -271,6 +309,8 @@ final class ZstdPointFinder {
     var point = point
     point.digest = digest
     if point.windowByte != nil { historySizes.insert(UInt64(lastHistorySize)) }
+    if isLastUnproven { unproven.append(pointCount) }
+    (isLastUnproven, pointCount) = (false, pointCount + 1)
     try receive(point, lastHistory, 0..<(point.windowByte == nil ? 0 : lastHistorySize))
   }
 

@@ -49,12 +49,12 @@ final class ZstdRecorder: BlockObserver, @unchecked Sendable {
 
   /// Waits until all points are proven. Call it once, after the end of the data.
   ///
-  /// - Returns: what was found, for the user.
+  /// - Returns: what was found, for the user, and the numbers of points that are still to be proven.
   /// - Throws: status 1 if the data cannot be indexed; what `receive` threw.
-  func finish() throws -> String {
+  func finish() throws -> (summary: String, unproven: [Int]) {
     end()
     if let failure { throw failure }
-    return finder.summary
+    return (finder.summary, finder.unproven)
   }
 
   /// Stops the thread, after an error elsewhere.

@@ -17,6 +17,10 @@ import SystemPackage
   var divisor: UInt64 = 1
   /// The content that it has decoded without an error.
   private(set) var end: UInt64 = 0
+  /// The part of it from compressed blocks: others are right from any start.
+  private(set) var evidence: UInt64 = 0
+  /// Whether the rest is right, too, and need not be decoded.
+  var isEnough = false
   /// Whether all content up to now was right.
   private(set) var isAlive = false
   /// Of all content from the point on, even after an error.
@@ -46,6 +50,7 @@ import SystemPackage
   func start(_ point: ZstdPoint, _ recent: Buffer, _ range: Range<Int>) throws {
     self.point = point
     end = point.content
+    (evidence, isEnough) = (0, false)
     isAlive = true
     digest.reset()
     if history.capacity < range.count { history = try Buffer(capacity: range.count) }
@@ -65,6 +70,10 @@ import SystemPackage
   func test(_ block: ZstdBlock) {
     digest.update(block.content, 0..<block.contentCount)
     guard isAlive else { return }
+    guard !isEnough else {
+      end += UInt64(block.contentCount)
+      return
+    }
     guard decode(block.stored, block.storedCount) == block.contentCount,
       block.contentCount == 0
         || output.isEqual(0..<block.contentCount, to: block.content, at: 0)
@@ -73,6 +82,8 @@ import SystemPackage
       return
     }
     end += UInt64(block.contentCount)
+    let type = block.stored.withBytes(0..<1) { $0[0] >> 1 & 3 }
+    if type == 2 { evidence += UInt64(block.contentCount) }
   }
 
   /// Returns the bytes decoded; nil after an error.

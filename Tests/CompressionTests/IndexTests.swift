@@ -61,6 +61,28 @@ struct IndexTests {
     }
   }
 
+  @Test(
+    "points in data that is stored do not hold after it, and that is noticed",
+    arguments: ["-1 --single-thread", "-1 -T1", "-3 --single-thread"])
+  func storedBlocks(options: String) throws {
+    var random = SeededGenerator(seed: 5)
+    var content = Array(Self.content[..<3_000_000])
+    // A repetition is further away than the window.
+    var noise: [UInt8] = []
+    for _ in 0..<400_000 {
+      let word = random.next()
+      for shift in 0..<8 as Range<UInt64> {
+        noise.append(UInt8(truncatingIfNeeded: word >> (8 * shift)))
+      }
+    }
+    for _ in 0..<3 {
+      content += noise
+      content += Self.content[3_000_000..<5_500_000]
+    }
+    let packed = try #require(try run("zstd -q \(options) -c", content))
+    try Self.check(try Sample(packed, spacing: 1 << 20).frames(), content)
+  }
+
   @Test("frames in one file, and skippable frames, are points")
   func frames() throws {
     let (one, two) = (Array(Self.content[..<5_000_000]), Array(Self.content[5_000_000..<9_000_000]))
