@@ -4,7 +4,8 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("make install and make uninstall", requires("make", "strip", "readelf", "nbdkit", "pkg-config"))
+@Suite(
+  "make install and make uninstall", requires("make", "strip", "readelf", "nbdkit", "pkg-config"))
 struct InstallTests {
   let dir: Scratch
 
