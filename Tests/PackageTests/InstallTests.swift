@@ -53,7 +53,10 @@ struct InstallTests {
         #expect(files.contains("./" + file))
       }
     }
-    for page in ["man1/vma-tools.1", "man5/vma.5", "man5/vma-events.5"] {
+    for page in [
+      "man1/nbdkit-vma-plugin.1", "man1/vma-tools.1", "man5/vma.5", "man5/vma-events.5",
+      "man7/vma-recipes.7",
+    ] {
       #expect(files.contains("./share/man/" + page))
     }
     let folder = try dir.sh("pkg-config --variable=plugindir nbdkit").lines.first ?? ""

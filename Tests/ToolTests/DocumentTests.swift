@@ -174,7 +174,8 @@ struct DocumentTests {
 
   @Test(
     arguments: ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
-      + Tool.allCases.map { "man/\($0.rawValue).1" } + ["man/vma.5", "man/vma-events.5"])
+      + (Tool.allCases.map { "\($0.rawValue).1" }
+      + ["nbdkit-vma-plugin.1", "vma.5", "vma-events.5", "vma-recipes.7"]).map { "man/" + $0 })
   func `command lines in documents use options that exist`(path: String) throws {
     let used = usedOptions(in: try document(path))
     for tool in Tool.allCases {
@@ -216,7 +217,8 @@ struct DocumentTests {
   // MARK: Pages
 
   static let pages =
-    Tool.allCases.map { "\($0.rawValue).1" } + ["vma-tools.1", "vma.5", "vma-events.5"]
+    Tool.allCases.map { "\($0.rawValue).1" }
+    + ["nbdkit-vma-plugin.1", "vma-tools.1", "vma.5", "vma-events.5", "vma-recipes.7"]
 
   private func sections(of page: String) throws -> [String] {
     try document("man/" + page).split(separator: "\n").filter { $0.hasPrefix(".Sh ") }
