@@ -5,7 +5,8 @@ import TestSupport
 import Testing
 
 @Suite(
-  "make install and make uninstall", requires("make", "strip", "readelf", "nbdkit", "pkg-config"))
+  "make install and make uninstall",
+  requires("make", "strip", "readelf", "nbdkit", "pkg-config"))
 struct InstallTests {
   let dir: Scratch
 
