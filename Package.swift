@@ -142,7 +142,9 @@ let package = Package(
 
     .target(
       name: "NBDKitPlugin",
-      dependencies: ["Archives", "CNBDKit", "CToolsVersion", "Compression", "System", "VMA"],
+      dependencies: [
+        "Archives", "CNBDKit", "CToolsVersion", "Compression", "Files", "System", "VMA",
+      ],
       path: "Sources/nbdkit-vma-plugin",
       exclude: ["symbols"],
       swiftSettings: settings,

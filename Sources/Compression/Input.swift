@@ -36,6 +36,13 @@ package struct Input {
     try finder.access(cacheSize: cacheSize, threads: threads)
   }
 
+  /// Makes the archive seekable by an index that was created from the same bytes.
+  ///
+  /// - Parameter file: a complete index file.
+  package func use(index file: Descriptor) throws {
+    try finder.use(IndexFile(FileBytes(file)))
+  }
+
   /// The archive as it is stored, if an index file of it would be of use; nil if it is seekable
   /// without one.
   ///

@@ -121,6 +121,12 @@ package enum Host {
     return names
   }
 
+  /// The number of threads of this process; nil if it is not known.
+  package static var threadCount: Int? {
+    let names = names(in: "/proc/self/task")
+    return names.isEmpty ? nil : names.count
+  }
+
   package static var processID: Int32 { getpid() }
   package static var userID: UInt32 { getuid() }
   package static var effectiveUserID: UInt32 { geteuid() }

@@ -7,6 +7,8 @@ struct Parameters: Sendable {
   var archive: String?
   /// The default export.
   var drive: String?
+  /// The index file; nil for the one beside the archive, if there is one.
+  var index: String?
   /// Threads that decode ahead of sequential readers.
   var threads = Host.processorCount
   /// The maximum size of decoded data in memory, in bytes.
@@ -17,6 +19,7 @@ struct Parameters: Sendable {
   static let help = """
     [archive=]ARCHIVE  (required) File or NBD URI of the archive to serve.
     drive=DRIVE        Default export (default: the only drive).
+    index=FILE         Index of the archive (default: ARCHIVE.idx, if it exists).
     cache=SIZE         Memory for decompressed data (default: 64M).
     threads=N          Threads that decompress in advance (default: all cores).
     incomplete=true    Serve a damaged or incomplete archive. Reading lost data fails.
@@ -31,6 +34,7 @@ struct Parameters: Sendable {
       guard archive == nil else { throw Failure(.usage, "only one archive can be served") }
       archive = value
     case "drive": drive = value
+    case "index": index = value
     case "cache":
       guard let size = ByteCount(argument: value), size.bytes <= Self.largestCache else {
         throw Failure(.usage, "cache=\(value): not a size up to 1T (such as 64M)")

@@ -21,17 +21,17 @@ final class ServedArchive: Sendable {
     guard let path = parameters.archive, path != "-" else {
       throw Failure(.usage, "standard input cannot be served (save the archive in a file)")
     }
-    let input = try Input.open(path)
+    let input = try Input.open(path, index: IndexChoice(path: parameters.index, warn: Self.warn))
     name = input.name
     let watch = try input.descriptor.map { try ArchiveWatch($0) }
+    try TemporaryIndex.create(for: input, warn: Self.warn)
     // Until nbdkit has forked, no thread may run.
     guard let access = try input.access(cacheSize: parameters.cacheSize, threads: 0),
       let served = try input.access(cacheSize: parameters.cacheSize, threads: parameters.threads)
     else {
       throw Failure(
         .badData,
-        "\(name): this compression has no random access "
-          + "(decompress the archive, or create it with vma-pack -z)")
+        "\(name): cannot be read at any offset (decompress it, or compress it again with zstd)")
     }
     let reader = try ArchiveReader(StartOfArchive(access), name: name)
     let devices = reader.header.devices
@@ -43,8 +43,7 @@ final class ServedArchive: Sendable {
       if let truncation = index.truncation { throw truncation }
       try index.requireComplete(devices)
     } catch let failure as Failure where accepts {
-      try Descriptor.standardError.write(
-        Array("nbdkit: warning: \(String(printable: failure.message.utf8))\n".utf8))
+      Self.warn(failure.message)
     }
     try watch?.requireUnchanged()
     exports = devices.map { Export($0, index.reader(of: $0, in: served), watch) }
@@ -56,6 +55,13 @@ final class ServedArchive: Sendable {
       defaultExport = drives.count == 1 ? drives.first : nil
     }
     guard !exports.isEmpty else { throw Failure(.noInput, "\(name): the archive has no drives") }
+  }
+
+  /// Prints a warning. nbdkit has no function for that.
+  private static func warn(_ message: String) {
+    let line = "nbdkit: warning: \(String(printable: message.utf8))\n"
+    // If standard error is closed, there is nobody to warn.
+    try? Descriptor.standardError.write(Array(line.utf8))
   }
 
   /// Adds all exports that have a usable name to the list for a client.

@@ -199,13 +199,43 @@ struct ServingTests {
     }
   }
 
+  @Test(requires("zstd"))
+  func `an archive with an index file, and one without`() throws {
+    try dir.sh("zstd -q --threads=1 <one.vma >one.vma.zst").succeeds()
+    let serve = """
+      --run 'nbdcopy "$uri" copy.raw && cmp copy.raw disk.raw &&
+        qemu-io -r -f raw -c "read 4M 64K" "$uri" >/dev/null'
+      """
+    let outcome = try dir.shWithPlugin("nbdkit -U - vma one.vma.zst \(serve)")
+    #expect(outcome.ending == .exit(0), "\(outcome)")
+    #expect(
+      outcome.errors
+        == "nbdkit: warning: one.vma.zst: is read once to create an index "
+        + "(to keep it, use vma-unpack -t --index)\n")
+    // The background process needs no thread of the one that created the index.
+    try dir.shWithPlugin(
+      """
+      nbdkit -P pid -U "$PWD/s" vma one.vma.zst 2>/dev/null
+      nbdcopy "nbd+unix:///?socket=$PWD/s" copy.raw && cmp copy.raw disk.raw; kill "$(cat pid)"
+      """
+    ).succeeds()
+    try dir.run(.unpack, "-t", "--index", "one.vma.zst").succeeds()
+    try dir.shWithPlugin("nbdkit -U - vma one.vma.zst \(serve)").succeeds()
+    try dir.sh("mv one.vma.zst.idx elsewhere").succeeds()
+    try dir.shWithPlugin("nbdkit -U - vma one.vma.zst index=elsewhere \(serve)").succeeds()
+    // The index of another archive.
+    try dir.sh("zstd -q --threads=1 <vm.vma >vm.vma.zst").succeeds()
+    let wrong = try dir.shWithPlugin("nbdkit -U - vma vm.vma.zst index=elsewhere --run true")
+    #expect(wrong.ending == .exit(1) && wrong.errors.hasPrefix("nbdkit: error: elsewhere: "))
+  }
+
   @Test func `the plugin describes itself`() throws {
     let dump = try dir.shWithPlugin("nbdkit vma --dump-plugin").succeeds().lines
     let version = try dir.run(.cat, "--version").text.dropFirst("vma-cat ".count).dropLast()
     #expect(dump.contains("name=vma") && dump.contains("version=\(version)"))
     #expect(dump.contains("thread_model=parallel"))
     let help = try dir.shWithPlugin("nbdkit vma --help").succeeds().text
-    for parameter in ["archive=", "drive=", "cache=", "threads=", "incomplete="] {
+    for parameter in ["archive=", "drive=", "index=", "cache=", "threads=", "incomplete="] {
       #expect(help.contains(parameter))
     }
   }
