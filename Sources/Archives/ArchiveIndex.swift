@@ -113,6 +113,28 @@ package struct ArchiveIndex {
     }
   }
 
+  /// The index for reading all of some devices, one after another, of a complete archive.
+  ///
+  /// - Returns: nil if the archive cannot be read at any offset, or if it is compressed and data of a
+  ///   device is out of order: then the same data would be decoded again and again.
+  package static func forWhole(
+    _ devices: [ArchiveHeader.Device], of input: Input, _ reader: ArchiveReader
+  ) throws -> (index: ArchiveIndex, access: any RandomAccess)? {
+    guard let access = try input.accessToHeaders else { return nil }
+    try reader.checkLength(size: access.size, devices: devices)
+    let index = try ArchiveIndex(access, reader: reader, devices: devices, checksData: true)
+    try index.requireComplete(devices)
+    let isCompressed = input.size == nil
+    return !isCompressed || index.isInDiskOrder(devices) ? (index, access) : nil
+  }
+
+  private func isInDiskOrder(_ devices: [ArchiveHeader.Device]) -> Bool {
+    devices.allSatisfy { device in
+      let runs = runs[Int(device.id)] ?? []
+      return zip(runs, runs.dropFirst()).allSatisfy { $0.position < $1.position }
+    }
+  }
+
   /// Doubles the capacity of a full array, if the memory is available.
   private static func append(_ run: DataRun, to runs: inout [DataRun]?) throws(Failure) {
     guard let count = runs?.count, let capacity = runs?.capacity else { return }

@@ -99,6 +99,15 @@ final class AccessFinder {
     return usual
   }
 
+  /// The same as `access`; nil if the headers of all extents cannot be read without decoding the
+  /// data.
+  func accessToHeaders() throws -> (any RandomAccess)? {
+    if case .chunks(let data, nil) = try find(), (data as? ZstdChunks)?.hasTable == false {
+      return nil
+    }
+    return try access()
+  }
+
   func access(cacheSize: Int, threads: Int) throws -> (any RandomAccess)? {
     switch try find() {
     case .plain(let bytes): bytes

@@ -26,6 +26,12 @@ package struct Input {
     get throws { try finder.access() }
   }
 
+  /// The same as `access`; nil if the headers of all extents cannot be read without decoding the
+  /// data, so that reading all of the archive sequentially is faster.
+  package var accessToHeaders: (any RandomAccess)? {
+    get throws { try finder.accessToHeaders() }
+  }
+
   /// The same as `access`, with a cache and threads of its own.
   ///
   /// - Parameters:

@@ -24,10 +24,13 @@ import SystemPackage
 
   private let access: any RandomAccess
   package let chunks: [Chunk]
+  /// Whether a seek table describes them.
+  let hasTable: Bool
   private let decoders = Pool<Decoder>()
 
   /// - Parameter chunks: from the same bytes, by `find`.
-  init(_ access: any RandomAccess, chunks: [Chunk]) {
+  init(_ access: any RandomAccess, chunks: [Chunk], hasTable: Bool) {
+    self.hasTable = hasTable
     self.access = access
     self.chunks = chunks
   }
@@ -41,9 +44,12 @@ import SystemPackage
   ///   its size, or a frame is too large to decode it for a few bytes.
   /// - Throws: `Failure` 74 if reading fails.
   package static func find(in access: any RandomAccess) throws -> ZstdChunks? {
-    guard let chunks = try ZstdFrameTable.read(from: access) ?? ZstdFrameList.frames(of: access)
-    else { return nil }
-    return ZstdChunks(access, chunks: chunks)
+    if let chunks = try ZstdFrameTable.read(from: access) {
+      return ZstdChunks(access, chunks: chunks, hasTable: true)
+    }
+    return try ZstdFrameList.frames(of: access).map {
+      ZstdChunks(access, chunks: $0, hasTable: false)
+    }
   }
 
   /// Whether a frame can have these sizes, and is decoded at once.

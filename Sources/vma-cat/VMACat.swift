@@ -156,18 +156,17 @@ struct VMACat: Filter {
         for: UInt64(window(offset: offset, length: length, size: device.size).count))
     }
     let sink = try DescriptorSink(output)
-    if let access = try input.access {
-      if isWhole { try reader.checkLength(size: access.size, devices: [device]) }
+    if isWhole, let whole = try ArchiveIndex.forWhole([device], of: input, reader) {
+      Progress.current.restart(expecting: whole.index.census.length(of: device))
+      _ = try whole.index.disk(device, in: whole.access).emit(to: sink)
+      try whole.index.digestCheck?.finish()
+    } else if !isWhole, let access = try input.access {
       let index = try ArchiveIndex(
-        access, reader: reader, devices: [device], toleratesTruncation: !isWhole,
-        checksData: isWhole)
-      let disk = index.disk(device, in: access)
+        access, reader: reader, devices: [device], toleratesTruncation: true)
       let range = try part(
         of: device, offset: offset, length: length, index.census, index.truncation, input.name)
-      if isWhole { try index.requireComplete([device]) }
       Progress.current.restart(expecting: UInt64(range.count))
-      _ = try disk.emit(to: sink, window: range)
-      try index.digestCheck?.finish()
+      _ = try index.disk(device, in: access).emit(to: sink, window: range)
     } else {
       let reorder = try StreamReorder(
         reader, devices: [device], directory: buffer.tmpdir, toleratesTruncation: !isWhole)

@@ -85,25 +85,19 @@ struct VMAToTar: Filter {
     // All headers of a seekable archive are checked before anything is written.
     let devices = members.disks.map(\.device)
     reader.checkedDevices = devices
-    var archiveIndex: ArchiveIndex?
-    if let access = try input.access {
-      try reader.checkLength(size: access.size, devices: devices)
-      let whole = try ArchiveIndex(access, reader: reader, devices: devices, checksData: true)
-      try whole.requireComplete(devices)
-      archiveIndex = whole
-      Progress.current.restart(expecting: access.size)
-    }
+    let whole = try ArchiveIndex.forWhole(devices, of: input, reader)
+    if let whole { Progress.current.restart(expecting: whole.access.size) }
 
     let output = try destination.open(atLeast: leastSize(of: members))
     let tar = try TarWriter(
       output.descriptor, format: tarFormat, modificationTime: reader.header.creationTime)
     do {
       for config in members.configs { try tar.add(name: config.name, config.content) }
-      if let index = archiveIndex, let access = try input.access {
+      if let whole {
         for disk in members.disks {
-          try add(index.disk(disk.device, in: access), disk.name, to: tar)
+          try add(whole.index.disk(disk.device, in: whole.access), disk.name, to: tar)
         }
-        try index.digestCheck?.finish()
+        try whole.index.digestCheck?.finish()
       } else {
         try stream(members.disks, input, reader, to: tar)
       }

@@ -145,7 +145,7 @@ struct RecipeTests {
       "Mount a file system", replacing: ["cp mnt/etc/hostname .": "cmp mnt/etc/hostname hostname"])
   }
 
-  @Test(requires("guestfish", .fuse))
+  @Test(requires(.guestfish, .fuse))
   func `a directory by guestfish`() throws {
     let text = try run("Read LVM, XFS and NTFS", replacing: ["-i ls": "-m /dev/sda1 ls"]).text
     #expect(text.contains("notes"))

@@ -69,6 +69,9 @@ extension Requirement {
   public static let mounts = Requirement(
     "mounts in a namespace", "unshare", "mount", orLacks: .kernel,
     script: "unshare --map-root-user --mount mount -t tmpfs -o size=1M none /mnt")
+  /// It starts a virtual machine with a kernel of the host.
+  public static let guestfish = Requirement(
+    "guestfish", orLacks: .kernel, script: "guestfish --version")
   public static let root = Requirement("root", orLacks: .kernel, script: "[ \"$(id -u)\" = 0 ]")
   public static let loopDevices = Requirement(
     "loop devices", "losetup", orLacks: .kernel,
