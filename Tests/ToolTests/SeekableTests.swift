@@ -121,6 +121,18 @@ struct SeekableTests {
     }
   }
 
+  /// Its disks are in order, so that nothing must be buffered.
+  @Test func `entire disks are read without temporary space`() throws {
+    try dir.run(.pack, Self.fixed + ["-z", "-o", "a.zst", "d=disk.img", "e=disk.img"]).succeeds()
+    let disk = try dir.read("disk.img")
+    let options = ["--tmpdir", "/nonexistent", "a.zst"]
+    for drive in ["d", "e"] {
+      expectSame(try dir.run(.cat, options + [drive]).succeeds().output, disk, drive)
+    }
+    try dir.sh("vma-to-tar --tmpdir /nonexistent a.zst | tar -xf -").succeeds()
+    try dir.expect("disk-e.raw", holds: disk)
+  }
+
   @Test func `size 0 is one frame`() throws {
     let packed = try pack("-z", "--frame-size", "0", "d=disk.img")
     expectSame(try decompress(packed), try pack("d=disk.img"), "one frame")
