@@ -103,6 +103,28 @@ package struct ArchiveIndex {
     }
   }
 
+  /// Finds the data that a damaged or incomplete archive still contains.
+  ///
+  /// - Parameters:
+  ///   - access: the uncompressed archive, from its byte 0.
+  ///   - reader: has read the header of the archive, which must be intact.
+  ///   - devices: whose data must be found later.
+  package init(
+    remainsOf access: any RandomAccess, reader: ArchiveReader, devices: [ArchiveHeader.Device]
+  ) throws {
+    name = reader.name
+    var runs = [[DataRun]?](repeating: nil, count: 256)
+    for device in devices { runs[Int(device.id)] = [] }
+    var finder = try RemainsFinder(access, reader.header)
+    try finder.run(from: reader.parser.position) { run, device in
+      try Self.append(run, to: &runs[Int(device)])
+    }
+    for id in runs.indices { runs[id]?.sort() }
+    self.runs = runs
+    census = finder.census
+    extentCount = finder.extentCount
+  }
+
   /// Checks that all of some devices is present, and that digests cover it if the archive has any.
   package func requireComplete(_ devices: [ArchiveHeader.Device]) throws {
     try census.requireComplete(devices, in: name)
@@ -154,6 +176,7 @@ package struct ArchiveIndex {
       access: access, runs: runs[Int(device.id)] ?? [], size: census.length(of: device), frees: nil,
       check: digestCheck)
   }
+
   /// The content of a device, for reads at any offset.
   package func reader(
     of device: ArchiveHeader.Device, in access: any RandomAccess

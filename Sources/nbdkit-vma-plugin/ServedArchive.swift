@@ -35,15 +35,12 @@ final class ServedArchive: Sendable {
     }
     let reader = try ArchiveReader(StartOfArchive(access), name: name)
     let devices = reader.header.devices
-    let accepts = parameters.servesIncomplete
-    if !accepts { try reader.checkLength(size: access.size, devices: devices) }
-    let index = try ArchiveIndex(
-      access, reader: reader, devices: devices, toleratesTruncation: accepts)
+    let index: ArchiveIndex
     do {
-      if let truncation = index.truncation { throw truncation }
-      try index.requireComplete(devices)
-    } catch let failure as Failure where accepts {
+      index = try Self.completeIndex(access, reader)
+    } catch let failure as Failure where parameters.servesIncomplete && failure.status == .badData {
       Self.warn(failure.message)
+      index = try ArchiveIndex(remainsOf: access, reader: reader, devices: devices)
     }
     try watch?.requireUnchanged()
     exports = devices.map { Export($0, index.reader(of: $0, in: served), watch) }
@@ -55,6 +52,16 @@ final class ServedArchive: Sendable {
       defaultExport = drives.count == 1 ? drives.first : nil
     }
     guard !exports.isEmpty else { throw Failure(.noInput, "\(name): the archive has no drives") }
+  }
+
+  private static func completeIndex(
+    _ access: any RandomAccess, _ reader: ArchiveReader
+  ) throws -> ArchiveIndex {
+    let devices = reader.header.devices
+    try reader.checkLength(size: access.size, devices: devices)
+    let index = try ArchiveIndex(access, reader: reader, devices: devices)
+    try index.requireComplete(devices)
+    return index
   }
 
   /// Prints a warning. nbdkit has no function for that.

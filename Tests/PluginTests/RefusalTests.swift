@@ -129,6 +129,62 @@ struct RefusalTests {
     try dir.expect("start.raw", holds: Array(disk[..<extent]))
   }
 
+  /// A disk of 9 MiB in three extents. An extent that no other one follows counts as lost, because
+  /// bytes may be missing from it.
+  @Test(
+    "a damaged archive: each cluster is right or an error",
+    requires(.pythonNBD, "zstd", "split"),
+    arguments: [
+      // The header of the first, the second and the third extent, and data of the second.
+      ("printf x | dd of=d.vma bs=1 seek=$((e0 + 100)) conv=notrunc", 59),
+      ("printf x | dd of=d.vma bs=1 seek=$((e1 + 100)) conv=notrunc", 59),
+      ("printf x | dd of=d.vma bs=1 seek=$((e2 + 100)) conv=notrunc", 26),
+      ("head -c 1024 disk.raw | dd of=d.vma bs=1 seek=$e1 conv=notrunc", 118),
+      ("head -c 6000000 vm.vma >d.vma; tail -c +6001001 vm.vma >>d.vma", 59),
+      ("head -c 6000000 vm.vma >d.vma; echo inserted >>d.vma; tail -c +6000001 vm.vma >>d.vma", 59),
+      ("head -c $e1 vm.vma >d.vma; tail -c +$((e2 + 1)) vm.vma >>d.vma", 59),
+      ("head -c $e2 vm.vma >d.vma; tail -c +$((e1 + 1)) vm.vma >>d.vma", 0),
+      ("head -c $((e1 + 100)) vm.vma >d.vma", 85),
+      (
+        """
+        split -b 300000 vm.vma part.; for p in part.*; do zstd -q $p; done
+        printf x | dd of=part.ao.zst bs=1 seek=1000 conv=notrunc; cat part.*.zst >d.vma
+        """, 6
+      ),
+    ])
+  func remains(damage: String, lostCount: Int) throws {
+    try dir.write(
+      """
+      import nbd, os
+      h = nbd.NBD()
+      h.connect_uri(os.environ["uri"])
+      disk = open("disk.raw", "rb").read()
+      lost = 0
+      for offset in range(0, len(disk), 65536):
+          try:
+              if h.pread(65536, offset) != disk[offset:offset + 65536]:
+                  print("wrong at", offset)
+          except nbd.Error:
+              lost += 1
+      print("lost", lost)
+
+      """, to: "compare.py")
+    let outcome = try dir.shWithPlugin(
+      """
+      cp vm.vma d.vma
+      set -- $(LC_ALL=C grep -abo VMAE vm.vma | cut -d: -f1)
+      e0=$1 e1=$2 e2=$3
+      { \(damage); } 2>dd.log
+      nbdkit -U - vma d.vma --run true && echo served
+      export -n uri
+      nbdkit -U - vma d.vma incomplete=true --run '
+        uri=$uri /usr/bin/python3 compare.py'
+      """)
+    // Damage of data that is compressed is found when it is read.
+    let lines = outcome.lines.filter { $0 != "served" || !damage.contains("zstd") }
+    #expect(lines == ["lost \(lostCount)"], "\(outcome.text) \(outcome.errors)")
+  }
+
   /// Zeros that the archive does not state must not be zeros in the map.
   @Test func `lost data is not a hole`() throws {
     try dir.sh("head -c 6M vm.vma >t.vma").succeeds()
