@@ -96,7 +96,7 @@ complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_opti
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" z zstd' -l 'zstd' -s 'z' -d 'Compress with zstd.'
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" level' -l 'level' -d 'Compress at level N (default: 3).' -rfka ''
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" T threads' -s 'T' -l 'threads' -d 'Use N threads for zstd (default: 0, all cores).' -rfka ''
-complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" frame-size' -l 'frame-size' -d 'Compress at most SIZE bytes of data per frame; 0: all in one (default: an extent).' -rfka ''
+complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" frame-size' -l 'frame-size' -d 'Put at most SIZE of data in a frame (default: an extent).' -rfka ''
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" uuid' -l 'uuid' -d 'Set the UUID of the archive (default: random).' -rfka ''
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" uuid-from' -l 'uuid-from' -d 'Derive the UUID from TEXT: the same text, the same UUID.' -rfka ''
 complete -c 'vma-pack' -n '__vma-pack_should_offer_completions_for_flags_or_options "vma-pack" ctime' -l 'ctime' -d 'Set the creation time, in seconds since 1970.' -rfka ''

@@ -56,8 +56,7 @@ struct VMAPack: Filter {
 
   @Option(
     help: ArgumentHelp(
-      "Compress at most SIZE bytes of data per frame; 0: all in one (default: an extent).",
-      valueName: "SIZE"))
+      "Put at most SIZE of data in a frame (default: an extent).", valueName: "SIZE"))
   var frameSize: String?
 
   @Option(help: ArgumentHelp("Set the UUID of the archive (default: random).", valueName: "UUID"))
