@@ -8,6 +8,9 @@ import System
 /// What the callbacks share. nbdkit calls those that configure it one after another, and the others
 /// from any thread.
 enum Service {
+  /// In bytes; nbdkit adds its name and that of the plugin. Log daemons truncate longer lines.
+  private static let longestMessage = 450
+
   private static let parameters = Mutex(Parameters())
   private static let opened = Mutex<ServedArchive?>(nil)
 
@@ -44,7 +47,7 @@ enum Service {
       return try body()
     } catch {
       let message = (error as? Failure)?.message ?? "\(error)"
-      unsafe nbdkit_report_error(String(printable: message.utf8))
+      unsafe nbdkit_report_error(String(printable: message.utf8, atMost: longestMessage))
       nbdkit_set_error(EIO)
       return failed
     }
