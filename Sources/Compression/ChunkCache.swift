@@ -34,7 +34,7 @@ final class ChunkCache: @unchecked Sendable {
   private var newest: Int?
   /// Buffers for reuse.
   private var spares: [Buffer] = []
-  /// Bytes of all buffers.
+  /// Bytes of all buffers, without slack: two chunks of half the capacity fit.
   private var used = 0
   /// Chunks for the workers, in the order in which they are needed.
   private var queue: [Int] = []
@@ -120,19 +120,19 @@ final class ChunkCache: @unchecked Sendable {
   /// A buffer for a chunk; nil if other threads must finish first.
   private func buffer(of size: Int) throws -> Buffer? {
     // Few sizes, so that a buffer fits the next chunk, too.
-    let unit = max(4096, 1 << max(0, Int.bitWidth - (size + Self.slack).leadingZeroBitCount - 4))
-    let wanted = (size + Self.slack + unit - 1) / unit * unit
+    let unit = max(4096, 1 << max(0, Int.bitWidth - size.leadingZeroBitCount - 4))
+    let wanted = (size + unit - 1) / unit * unit
     while true {
-      if let place = spares.firstIndex(where: { $0.capacity == wanted }) {
+      if let place = spares.firstIndex(where: { $0.capacity == wanted + Self.slack }) {
         return spares.remove(at: place)
       }
       if used == 0 || used + wanted <= capacity {
-        let buffer = try Buffer(capacity: wanted)
+        let buffer = try Buffer(capacity: wanted + Self.slack)
         used += wanted
         return buffer
       }
       if let spare = spares.popLast() {
-        used -= spare.capacity
+        used -= spare.capacity - Self.slack
       } else if let index = oldest, let entry = entries[index] {
         unlink(entry)
         entries[index] = nil

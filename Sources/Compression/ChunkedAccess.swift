@@ -25,6 +25,8 @@ package final class ChunkedAccess: RandomAccess, @unchecked Sendable {
   private let chunks: [Chunk]
   private let cache: ChunkCache
   private let readahead: UInt64
+  /// The maximum size of a chunk that is decoded ahead: it must not replace those of other streams.
+  private let largestAhead: UInt64
   private let monitor = Monitor()
   /// The latest last.
   private var streams: [Stream] = []
@@ -49,6 +51,7 @@ package final class ChunkedAccess: RandomAccess, @unchecked Sendable {
     chunks = data.chunks
     size = chunks.last?.content.upperBound ?? 0
     readahead = threads > 0 ? UInt64(max(0, cacheSize / 2)) : 0
+    largestAhead = UInt64(max(0, cacheSize / 4))
     cache = ChunkCache(data, chunks: chunks, capacity: cacheSize, threadCount: threads)
   }
 
@@ -119,7 +122,10 @@ package final class ChunkedAccess: RandomAccess, @unchecked Sendable {
       let first = max(stream.planned, firstChunk + 1)
       var next = first
       let limit = min(chunks.count, firstChunk + Self.chunksAhead)
-      while next < limit, chunks[next].content.upperBound <= wanted || next <= lastChunk {
+      while next < limit,
+        chunks[next].content.upperBound <= wanted
+          && UInt64(chunks[next].content.count) <= largestAhead || next <= lastChunk
+      {
         next += 1
       }
       stream.planned = next
