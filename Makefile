@@ -111,6 +111,7 @@ bench:
 	Benchmarks/run .build/release
 	Benchmarks/live .build/release
 	Benchmarks/io .build/release
+	Benchmarks/access .build/release
 
 # Swift is often not installed for root. The program that was built before is then installed.
 $(PROGRAM) $(PLUGIN) &: Package.swift $(shell find Sources)

@@ -72,13 +72,8 @@ final class AccessFinder {
 
   func use(_ index: IndexFile) throws {
     guard let bytes else { return }
-    found = .chunks(frames(in: try stored(bytes), index), index)
+    found = .chunks(ZstdIndexedFrames(try stored(bytes), index), index)
     usual = nil
-  }
-
-  private func frames(in stored: any RandomAccess, _ index: IndexFile) -> ZstdIndexedFrames {
-    ZstdIndexedFrames(
-      stored, points: index.points, contentSize: index.contentSize, histories: index.file)
   }
 
   private func stored(_ bytes: any RandomAccess) throws -> any RandomAccess {
@@ -137,7 +132,7 @@ final class AccessFinder {
     case .zstd, .skippable:
       let stored = try stored(bytes)
       if let file = try index?.open(for: stored, at: path) {
-        return .chunks(frames(in: stored, file), file)
+        return .chunks(ZstdIndexedFrames(stored, file), file)
       }
       data = try ZstdChunks.find(in: stored)
     case .lzop: data = try LzopChunks.find(in: bytes)

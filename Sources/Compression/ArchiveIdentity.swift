@@ -32,6 +32,11 @@ package struct ArchiveIdentity: Sendable, Equatable {
     endDigest = try digest(at: file.size - part)
   }
 
+  /// Whether another file can be a damaged version of this one.
+  package func resembles(_ other: ArchiveIdentity) -> Bool {
+    size == other.size || startDigest == other.startDigest
+  }
+
   /// Why another file is not this one; nil if it is.
   package func difference(from other: ArchiveIdentity) -> String? {
     if size != other.size { return "its size differs" }

@@ -134,10 +134,17 @@ package struct Input {
     self.name = name
     self.descriptor = descriptor
     let compression = CompressionMethod(magic: start)
+    // An index of a damaged archive is only used below.
     finder = try AccessFinder(
       bytes, compression, threads: options.threads, isPadded: allowsPadding, path: options.path,
-      index: options.index)
-    if let compression {
+      index: options.log == nil ? options.index : nil)
+    if let log = options.log, let bytes, compression == .zstd || compression == .skippable,
+      let index = try options.index?.open(forDamaged: bytes, at: options.path)
+    {
+      source = try IndexedSalvage(bytes, index, log: log)
+      size = nil
+      self.log = log
+    } else if let compression {
       source = try compression.source(
         raw, name: name, log: options.log, threads: options.threads, allowsPadding: allowsPadding)
       size = nil

@@ -89,17 +89,19 @@ enum ZstdFrameTable {
     return isTable ? place : nil
   }
 
-  /// Whether a frame that the table lists without content has none.
+  /// Whether what the table lists without content is one frame that has none: others could hide
+  /// after it.
   private static func isEmpty(
     _ frame: Range<UInt64>, _ access: any RandomAccess, _ buffer: Buffer
   ) throws -> Bool {
-    let wanted = Int(min(UInt64(ZstdFrameHeader.largestSize), UInt64(frame.count)))
+    let wanted = Int(min(UInt64(buffer.capacity), UInt64(frame.count)))
     let count = try access.read(into: buffer, 0..<wanted, at: frame.lowerBound)
     return buffer.withBytes(0..<count) { bytes in
       guard count >= 8 else { return false }
       if case .passed(let size) = SkippableFrames.begin(bytes) { return size == frame.count }
-      guard case .header(let header) = ZstdFrameHeader.parse(bytes) else { return false }
-      return header.contentSize == 0
+      var walker = ZstdFrameWalker()
+      guard case .end = walker.advance(bytes) else { return false }
+      return walker.header?.contentSize == 0 && walker.storedSize == frame.count
     }
   }
 }

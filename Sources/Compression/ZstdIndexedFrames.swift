@@ -10,6 +10,8 @@ package final class ZstdIndexedFrames: ChunkedData {
   private let points: [ZstdPoint]
   private let file: any RandomAccess
   private let histories: any RandomAccess
+  /// What the index tells of the content; it must not differ.
+  private let excerpts: Excerpts?
 
   /// The maximum content of a chunk.
   package static let chunkLimit: UInt64 = 256 << 20
@@ -17,19 +19,41 @@ package final class ZstdIndexedFrames: ChunkedData {
   /// - Parameters:
   ///   - points: ascending, the first at the start of the content.
   ///   - histories: contains their histories.
+  ///   - index: whose excerpts must equal the content; nil not to compare them.
   package init(
     _ file: any RandomAccess, points: [ZstdPoint], contentSize: UInt64,
-    histories: any RandomAccess
+    histories: any RandomAccess, comparing index: IndexFile? = nil
   ) {
     name = file.name
     self.file = file
     self.points = points
     self.histories = histories
-    chunks = points.indices.map { index in
+    excerpts = index.map { Excerpts($0) }
+    chunks = Self.chunks(points, storedSize: file.size, contentSize: contentSize)
+  }
+
+  /// - Parameter shift: bytes to add to the places of the points.
+  convenience init(_ file: any RandomAccess, _ index: IndexFile, shiftedBy shift: Int64 = 0) {
+    let points = index.points.map { point in
+      var moved = point
+      moved.stored = UInt64(max(0, Int64(point.stored) + shift))
+      return moved
+    }
+    self.init(
+      file, points: points, contentSize: index.contentSize, histories: index.file,
+      comparing: index)
+  }
+
+  private static func chunks(
+    _ points: [ZstdPoint], storedSize: UInt64, contentSize: UInt64
+  ) -> [Chunk] {
+    points.indices.map { index in
       let next = index + 1 < points.count ? points[index + 1] : nil
+      let (stored, content) = (points[index].stored, points[index].content)
       return Chunk(
-        stored: points[index].stored..<(next?.stored ?? file.size),
-        content: points[index].content..<(next?.content ?? contentSize))
+        // The file may be shorter than before, if it is damaged.
+        stored: stored..<(next?.stored ?? max(storedSize, stored)),
+        content: content..<(next?.content ?? contentSize))
     }
   }
 
@@ -48,6 +72,9 @@ package final class ZstdIndexedFrames: ChunkedData {
       }
       guard try XXH3().digest(of: [0..<count], in: buffer) == point.digest else {
         throw Failure(.badData, "\(name): the data differs")
+      }
+      guard try excerpts?.match(buffer, chunk.content) ?? true else {
+        throw Failure(.badData, "\(name): the data differs from its excerpts in the index")
       }
     } catch let failure as Failure where failure.status == .badData {
       throw Failure(

@@ -103,8 +103,7 @@ struct VMAUnpack: Filter {
     try checkOptions()
     let input = try Input.open(
       archive, log: salvage ? DamageLog() : nil, threads: threading.count,
-      index: createsIndex || salvage
-        ? nil : IndexChoice(path: index.indexFile, warn: Console.warn))
+      index: createsIndex ? nil : IndexChoice(path: index.indexFile, warn: Console.warn))
     let newIndex = createsIndex ? try NewIndex(input, archive: archive, index.indexFile) : nil
     let reader = try ArchiveReader(
       newIndex?.recording ?? input.source, name: input.name, keepsData: !test,
@@ -131,8 +130,6 @@ struct VMAUnpack: Filter {
     try refuse(quick && !test, "--quick requires --test")
     try refuse(createsIndex && !test, "--index requires --test")
     try refuse(createsIndex && quick, "--index cannot be combined with --quick")
-    try refuse(
-      index.indexFile != nil && salvage, "--index-file cannot be combined with --salvage")
     try refuse(
       targetIsZero && map.isEmpty && only.isEmpty, "--target-is-zero requires --map or --only")
     try refuse(lost != nil && !salvage, "--lost requires --salvage")

@@ -136,6 +136,32 @@ struct IndexTests {
     }
   }
 
+  @Test("excerpts that differ from the content are an error", arguments: [false, true])
+  func wrongExcerpts(isWrong: Bool) throws {
+    let content = Array(Self.content[..<2_000_000])
+    let file = try FileBytes(
+      Descriptor.temporaryFile(try #require(try run("zstd -1 -q -c", content))))
+    let output = try Descriptor.temporaryFile([])
+    let builder = try IndexBuilder(file, output: output)
+    let buffer = try Buffer(capacity: 1 << 21)
+    while try builder.read(into: buffer, 0..<buffer.capacity) > 0 {}
+    for (number, start) in stride(from: 4096, to: 1_900_000, by: 300_000).enumerated() {
+      var bytes = Array(content[start..<start + 512])
+      if isWrong && number == 5 { bytes[511] ^= 1 }
+      buffer.copy(bytes, to: 0)
+      try builder.excerpts.add(at: UInt64(start), buffer, 0..<512)
+    }
+    _ = try builder.finish(uuid: 0x0102_0304)
+    let frames = ZstdIndexedFrames(file, try IndexFile(FileBytes(output)))
+    #expect(frames.chunks.count == 1)
+    if isWrong {
+      let failure = #expect(throws: Failure.self) { try frames.decode(0, into: buffer) }
+      #expect(failure?.status == .badData)
+    } else {
+      try frames.decode(0, into: buffer)
+    }
+  }
+
   @Test("a changed index is refused, or gives the right data, but never other data")
   func mutations() throws {
     let content = Array(Self.content[..<5_000_000])

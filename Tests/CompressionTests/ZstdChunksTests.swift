@@ -106,6 +106,16 @@ struct ZstdChunksTests {
     for table in wrong { #expect(try contents(bytes + table) == data) }
   }
 
+  @Test("frames that the table hides after an empty one are not hidden")
+  func hiddenFrames() throws {
+    let (bytes, sizes) = try Self.frames()
+    let data = Self.parts.flatMap { $0 }
+    // The second frame is empty, and the table says that the third one belongs to it.
+    var hiding = sizes
+    hiding[1].0 += hiding.remove(at: 2).0
+    #expect(try contents(bytes + Self.table(hiding)) == data)
+  }
+
   @Test("frames of other sizes than the table states are an error")
   func wrongSizes() throws {
     let (bytes, sizes) = try Self.frames()

@@ -114,11 +114,54 @@ struct IndexToolTests {
     let packed = try dir.read("a.vma.zst")
     try dir.run(.unpack, "-t", "--index", "--index-file", "i", input: .pipe(packed))
       .fails(64, .unpack)
-    for arguments in [
-      ["--index"], ["--index", "-t", "--quick"], ["--salvage", "--index-file", "i"],
-    ] {
+    for arguments in [["--index"], ["--index", "-t", "--quick"]] {
       try dir.run(.unpack, arguments + ["a.vma.zst"]).fails(64, .unpack)
     }
+  }
+
+  @Test(arguments: ["changed", "missing"])
+  func `salvage loses only the data between two points`(damage: String) throws {
+    try dir.run(.unpack, "-t", "--index", "a.vma.zst").succeeds()
+    try dir.sh("rm -rf out maps; mkdir maps").succeeds()
+    var bytes = try dir.read("a.vma.zst")
+    let place = bytes.count * 6 / 10
+    if damage == "changed" {
+      for index in place..<place + 3 { bytes[index] ^= 0x55 }
+    } else {
+      bytes.removeSubrange(place..<place + 100_000)
+    }
+    try dir.write(bytes, to: "a.vma.zst")
+    try dir.run(.unpack, "--salvage", "--lost", "maps", "-C", "out", "a.vma.zst")
+      .fails(65, .unpack, silent: false)
+    // Prints the bytes that are not proven; all others must be right.
+    let script = """
+      import glob
+      disk, found = open("d.raw", "rb").read(), open(glob.glob("out/*")[0], "rb").read()
+      rest = 0
+      for line in open(glob.glob("maps/*")[0]):
+          words = line.split()
+          if line.startswith("#") or len(words) != 3 or words[2] not in "+-?" or words[1] == "+":
+              continue
+          start, size = int(words[0], 0), int(words[1], 0)
+          if words[2] != "+":
+              rest += size
+          elif disk[start:start + size] != found[start:start + size]:
+              raise SystemExit("wrong data is proven at %d" % start)
+      print(rest)
+      """
+    try dir.write(script, to: "check.py")
+    let rest = try #require(Int(try dir.sh("python3 check.py").succeeds().text.dropLast()))
+    #expect(rest > 1 << 20)
+    #expect(rest <= 37 << 20)
+  }
+
+  @Test(.timeLimit(.minutes(2)))
+  func `an index that is a FIFO is not waited for`() throws {
+    try dir.sh("mkfifo a.vma.zst.idx").succeeds()
+    let outcome = try dir.run(.unpack, "-t", "--quick", "a.vma.zst")
+    #expect(outcome.ending == .exit(0))
+    #expect(outcome.errors.contains("is not a regular file"))
+    try dir.run(.cat, "--index-file", "a.vma.zst.idx", "a.vma.zst").fails(66, .cat)
   }
 
   @Test func `the recipe of the page removes indexes without an archive, and nothing else`() throws
