@@ -76,6 +76,16 @@ final class AccessFinder {
     usual = nil
   }
 
+  /// Uses the frames before the damage, if the archive can otherwise only be read sequentially.
+  func useFramesBeforeDamage() throws {
+    guard case .sequential = try find(), let bytes,
+      compression == .zstd || compression == .skippable,
+      let frames = try ZstdChunks.findBeforeDamage(in: stored(bytes))
+    else { return }
+    found = .chunks(frames, nil)
+    usual = nil
+  }
+
   private func stored(_ bytes: any RandomAccess) throws -> any RandomAccess {
     isPadded ? try BytesBeforePadding(bytes) : bytes
   }

@@ -49,6 +49,9 @@ package struct Input {
     try finder.use(IndexFile(FileBytes(file)))
   }
 
+  /// Uses the frames of zstd before the first damaged one, if there is no other random access.
+  package func useFramesBeforeDamage() throws { try finder.useFramesBeforeDamage() }
+
   /// The archive as it is stored, if an index file of it would be of use; nil if it is seekable
   /// without one.
   ///

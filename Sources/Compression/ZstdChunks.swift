@@ -52,6 +52,13 @@ import SystemPackage
     }
   }
 
+  /// The frames before the first damaged one; nil if there are none that can be used.
+  static func findBeforeDamage(in access: any RandomAccess) throws -> ZstdChunks? {
+    try ZstdFrameList.frames(of: access, untilDamage: true).map {
+      ZstdChunks(access, chunks: $0, hasTable: false)
+    }
+  }
+
   /// Whether a frame can have these sizes, and is decoded at once.
   static func isUsable(stored: UInt64, content: UInt64) -> Bool {
     // A frame has at least a header and a block. A block has at least 4 bytes, and decodes to at

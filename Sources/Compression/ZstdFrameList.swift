@@ -9,31 +9,39 @@ enum ZstdFrameList {
 
   /// The frames with content.
   ///
+  /// - Parameter untilDamage: whether to return the frames before the first damaged one.
   /// - Returns: nil if the data is damaged, if a frame does not state its size, or if a frame is too
   ///   large.
-  static func frames(of access: any RandomAccess) throws -> [Chunk]? {
+  static func frames(of access: any RandomAccess, untilDamage: Bool = false) throws -> [Chunk]? {
     let reader = try HeaderReader(access)
     var chunks: [Chunk] = []
     var position: UInt64 = 0
     while position < access.size {
-      let header: ZstdFrameHeader
-      switch try reader.read(ZstdFrameHeader.largestSize, at: position, Self.start) {
-      case .skippable(let size):
-        // At most 2^32 bytes, so this does not overflow.
-        position += size
-        continue
-      case .frame(let found): header = found
-      case nil: return nil
-      }
+      guard let (end, size) = try frame(at: position, reader) else { break }
+      if size > 0 { try chunks.add(stored: position..<end, contentSize: size) }
+      position = end
+    }
+    guard position == access.size || untilDamage, let first = chunks.first else { return nil }
+    return chunks.count == 1 && first.content.count > largestSingleFrame ? nil : chunks
+  }
+
+  /// The end of a frame, and the size of its content; nil if it is damaged or not usable.
+  private static func frame(
+    at position: UInt64, _ reader: HeaderReader
+  ) throws -> (end: UInt64, contentSize: UInt64)? {
+    switch try reader.read(ZstdFrameHeader.largestSize, at: position, Self.start) {
+    case .skippable(let size):
+      // At most 2^32 bytes, so this does not overflow.
+      let end = position + size
+      return end <= reader.access.size ? (end, 0) : nil
+    case .frame(let header):
       guard let size = header.contentSize, size <= DecompressionLimit.window,
         let end = try self.end(of: header, at: position, reader),
         ZstdChunks.isUsable(stored: end - position, content: size)
       else { return nil }
-      if size > 0 { try chunks.add(stored: position..<end, contentSize: size) }
-      position = end
+      return (end, size)
+    case nil: return nil
     }
-    let isSingle = chunks.count == 1 && chunks[0].content.count > largestSingleFrame
-    return position == access.size && !chunks.isEmpty && !isSingle ? chunks : nil
   }
 
   private enum Start {

@@ -24,6 +24,7 @@ final class ServedArchive: Sendable {
     let input = try Input.open(path, index: IndexChoice(path: parameters.index, warn: Self.warn))
     name = input.name
     let watch = try input.descriptor.map { try ArchiveWatch($0) }
+    if parameters.servesIncomplete { try input.useFramesBeforeDamage() }
     try TemporaryIndex.create(for: input, warn: Self.warn)
     // Until nbdkit has forked, no thread may run.
     guard let access = try input.access(cacheSize: parameters.cacheSize, threads: 0),
