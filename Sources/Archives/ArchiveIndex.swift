@@ -71,11 +71,7 @@ package struct ArchiveIndex {
         parser.skipData(Int(min(UInt64(header.dataSize), fileSize - header.dataByte)))
         try parser.checkEnd()
         try census.record(header)
-        if covered.capacity - covered.count < ExtentDigests.capacity {
-          let larger = 2 * (covered.capacity + ExtentDigests.capacity)
-          try Host.requireMemory(larger * MemoryLayout<DigestCheck.Extent>.stride)
-          covered.reserveCapacity(larger)
-        }
+        try covered.makeRoom(for: ExtentDigests.capacity)
         try ledger.record(header) { extent, digest in
           guard checksData, extent.hasData(of: ids) else { return }
           covered.append(
@@ -157,14 +153,8 @@ package struct ArchiveIndex {
     }
   }
 
-  /// Doubles the capacity of a full array, if the memory is available.
   private static func append(_ run: DataRun, to runs: inout [DataRun]?) throws(Failure) {
-    guard let count = runs?.count, let capacity = runs?.capacity else { return }
-    if count == capacity {
-      let larger = max(2 * capacity, VMAFormat.slotsPerExtent)
-      try Host.requireMemory(larger * MemoryLayout<DataRun>.stride)
-      runs?.reserveCapacity(larger)
-    }
+    try runs?.makeRoom(for: 1)
     runs?.append(run)
   }
 

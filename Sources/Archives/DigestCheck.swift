@@ -95,13 +95,8 @@ package final class DigestCheck: @unchecked Sendable {
     {
       return current
     }
-    var (low, high) = (0, extents.count)
-    while low < high {
-      let middle = (low + high) / 2
-      if extents[middle].end > position { high = middle } else { low = middle + 1 }
-    }
-    current = low
-    return low < extents.count ? low : nil
+    current = extents.partitionIndex { $0.end > position }
+    return current < extents.count ? current : nil
   }
 
   private func update(

@@ -136,16 +136,7 @@ package final class DiskReader: RandomAccess {
   }
 
   private func firstRun(endingAfter offset: UInt64) -> Int {
-    var (low, high) = (0, runs.count)
-    while low < high {
-      let middle = (low + high) / 2
-      if runs[middle].end * UInt64(VMAFormat.clusterSize) > offset {
-        high = middle
-      } else {
-        low = middle + 1
-      }
-    }
-    return low
+    runs.partitionIndex { $0.end * UInt64(VMAFormat.clusterSize) > offset }
   }
 
   // MARK: Missing clusters

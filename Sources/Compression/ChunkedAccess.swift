@@ -83,12 +83,7 @@ package final class ChunkedAccess: RandomAccess, @unchecked Sendable {
   }
 
   private func firstChunk(endingAfter offset: UInt64) -> Int {
-    var (low, high) = (0, chunks.count)
-    while low < high {
-      let middle = (low + high) / 2
-      if chunks[middle].content.upperBound > offset { high = middle } else { low = middle + 1 }
-    }
-    return low
+    chunks.partitionIndex { $0.content.upperBound > offset }
   }
 
   /// Decides from the last reads which chunks are needed soon.

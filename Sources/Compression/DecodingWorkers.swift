@@ -46,12 +46,25 @@ final class DecodingWorkers: @unchecked Sendable {
     }
   }
 
+  private static func decode(
+    _ job: DecodingJob, _ decoder: ZstdOneShotDecoder
+  ) -> DecodingJob.Result {
+    do throws(FrameFault) {
+      return .content(
+        try decoder.decode(
+          job.input, 0..<job.inputSize, into: job.output, 0..<job.output.capacity))
+    } catch {
+      // The sequential decoder finds and reports the fault.
+      return .damaged
+    }
+  }
+
   private func startThread() throws(Failure) {
-    let decoder = try ZstdJobDecoder()
+    let decoder = try ZstdOneShotDecoder()
     _ = try Thread { [self] in
       // The channel never ends with an error.
       while let job = try? jobs.receive() {
-        let result = decoder.decode(job)
+        let result = Self.decode(job, decoder)
         monitor.withLock {
           job.result = result
           openCount -= 1

@@ -58,16 +58,7 @@ final class Excerpts: @unchecked Sendable {
   }
 
   private func firstFrame(endingAfter offset: UInt64) -> Int {
-    var (low, high) = (0, index.excerpts.count)
-    while low < high {
-      let middle = (low + high) / 2
-      if index.excerpts[middle].content.upperBound > offset {
-        high = middle
-      } else {
-        low = middle + 1
-      }
-    }
-    return low
+    index.excerpts.partitionIndex { $0.content.upperBound > offset }
   }
 
   /// Copies bytes of one excerpt; returns 0 if there is none at this offset.

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import CZstd
 import System
-import SystemPackage
 
 /// Threads that compress frames.
 final class FrameWorkers: @unchecked Sendable {

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import CZstd
 import DequeModule
 package import System
-import SystemPackage
 
 /// Frames of zstd that several threads compress, written in order and followed by a seek table.
 ///

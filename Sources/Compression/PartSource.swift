@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import System
+package import System
 
-/// A part of some data, read sequentially, after a prefix.
-final class PartSource: ByteSource, @unchecked Sendable {
+/// A part of some data, read sequentially on the caller's thread, after a prefix.
+package final class PartSource: ByteSource, @unchecked Sendable {
   private let data: any RandomAccess
   private var rest: Range<UInt64>
   private var prefix: ArraySlice<UInt8>
 
-  init(_ data: any RandomAccess, _ range: Range<UInt64>, prefix: [UInt8] = []) {
+  package init(_ data: any RandomAccess, _ range: Range<UInt64>, prefix: [UInt8] = []) {
     self.data = data
     rest = range
     self.prefix = prefix[...]
   }
 
-  func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int {
+  package func read(into buffer: Buffer, _ range: Range<Int>) throws -> Int {
     guard prefix.isEmpty else {
       let part = prefix.prefix(range.count)
       buffer.copy(Array(part), to: range.lowerBound)

@@ -4,9 +4,7 @@ import System
 
 /// A block of a zstd frame, as stored and decoded, in memory that is reused.
 final class ZstdBlock: @unchecked Sendable {
-  /// The maximum content of a block.
-  static let maximumSize = 1 << 17
-  /// With its header of 3 bytes.
+  /// With its header.
   let stored: Buffer
   let content: Buffer
   var storedCount = 0
@@ -24,7 +22,7 @@ final class ZstdBlock: @unchecked Sendable {
   }
 
   init() throws(Failure) {
-    stored = try Buffer(capacity: Self.maximumSize + 3)
-    content = try Buffer(capacity: Self.maximumSize)
+    stored = try Buffer(capacity: ZstdBlockHeader.size + ZstdBlockHeader.largestContent)
+    content = try Buffer(capacity: ZstdBlockHeader.largestContent)
   }
 }

@@ -2,24 +2,18 @@
 
 import CZstd
 package import System
-import SystemPackage
 
 /// Data of zstd that consists of several frames, each of which states its size.
-@safe package final class ZstdChunks: ChunkedData, @unchecked Sendable {
+package final class ZstdChunks: ChunkedData, @unchecked Sendable {
   /// A decoder, and space for a compressed frame.
-  @safe private final class Decoder {
-    let context: OpaquePointer
+  private final class Decoder {
+    let frames: ZstdOneShotDecoder
     var input: Buffer
 
     init() throws {
       input = try Buffer(capacity: 1 << 16)
-      guard let context = unsafe ZSTD_createDCtx() else {
-        throw Failure(.general, "zstd", .noMemory)
-      }
-      unsafe self.context = unsafe context
+      frames = try ZstdOneShotDecoder()
     }
-
-    deinit { unsafe ZSTD_freeDCtx(context) }
   }
 
   private let access: any RandomAccess
@@ -80,16 +74,14 @@ import SystemPackage
     if let fault = decoder.input.withBytes(0..<count, { fault(of: $0, chunk) }) {
       throw failure(fault, chunk)
     }
-    let code = unsafe decoder.input.withPointer(0..<count) { source in
-      unsafe buffer.withPointer(0..<chunk.content.count) { target in
-        unsafe ZSTD_decompressDCtx(
-          decoder.context, target.baseAddress, target.count, source.baseAddress, source.count)
-      }
+    let size: Int
+    do throws(FrameFault) {
+      size = try decoder.frames.decode(
+        decoder.input, 0..<count, into: buffer, 0..<chunk.content.count)
+    } catch {
+      throw failure(error.description, chunk)
     }
-    guard ZSTD_isError(code) == 0 else {
-      throw failure(unsafe String(cString: ZSTD_getErrorName(code)), chunk)
-    }
-    guard code == chunk.content.count else {
+    guard size == chunk.content.count else {
       throw failure("a frame has a different size than expected", chunk)
     }
   }

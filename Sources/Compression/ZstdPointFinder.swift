@@ -109,7 +109,7 @@ final class ZstdPointFinder {
     digest.update(block.content, 0..<block.contentCount)
     remember(block)
     position += UInt64(block.contentCount)
-    if block.contentCount < ZstdBlock.maximumSize { afterShortBlock = position }
+    if block.contentCount < ZstdBlockHeader.largestContent { afterShortBlock = position }
     try judge()
   }
 
@@ -135,7 +135,7 @@ final class ZstdPointFinder {
       (stage, divisor) = (0, nil)
       // Twice, so that it rarely moves.
       recent = try Buffer(
-        capacity: 2 * Int(min(window, Self.historyLimit)) + ZstdBlock.maximumSize)
+        capacity: 2 * Int(min(window, Self.historyLimit)) + ZstdBlockHeader.largestContent)
     }
     (isSearching, searched) = (divisor == nil, 0)
     recentCount = 0
@@ -227,7 +227,7 @@ final class ZstdPointFinder {
       candidates = []
       try choose(best)
     } else if isSearching || isFarEnough {
-      searched += UInt64(ZstdBlock.maximumSize)
+      searched += UInt64(ZstdBlockHeader.largestContent)
       let hasFailed = hadTrials && Self.stages[stage].rule == .multiples
       if candidates.isEmpty, hasFailed || searched > searchLimit { escalate() }
     }
@@ -330,7 +330,9 @@ final class ZstdPointFinder {
   private func remember(_ block: ZstdBlock) {
     let kept = Int(min(window, Self.historyLimit))
     // It is copied only where a trial may start soon.
-    guard isSearching || position - newest + UInt64(kept + ZstdBlock.maximumSize) >= spacing else {
+    guard
+      isSearching || position - newest + UInt64(kept + ZstdBlockHeader.largestContent) >= spacing
+    else {
       recentCount = 0
       return
     }

@@ -30,7 +30,7 @@ import SystemPackage
   var digestsBefore: (last: UInt128, proof: UInt128) = (0, 0)
 
   init() throws {
-    output = try Buffer(capacity: ZstdBlock.maximumSize + 1)
+    output = try Buffer(capacity: ZstdBlockHeader.largestContent + 1)
     history = try Buffer(capacity: 0)
     digest = try XXH3()
     guard let context = unsafe ZSTD_createDCtx() else {

@@ -34,7 +34,7 @@ final class ServedArchive: Sendable {
         .badData,
         "\(name): cannot be read at any offset (decompress it, or compress it again with zstd)")
     }
-    let reader = try ArchiveReader(StartOfArchive(access), name: name)
+    let reader = try ArchiveReader(PartSource(access, 0..<access.size), name: name)
     let devices = reader.header.devices
     let index: ArchiveIndex
     do {
