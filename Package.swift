@@ -168,8 +168,8 @@ let package = Package(
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "CatTool", "Command", "PackTool", "System", "TapTool", "TestSupport", "ToTarTool",
-        "UnpackTool", argumentParser,
+        "CatTool", "Command", "FuzzTargets", "PackTool", "System", "TapTool", "TestSupport",
+        "ToTarTool", "UnpackTool", argumentParser,
       ]),
     .target(
       name: "FuzzTargets",

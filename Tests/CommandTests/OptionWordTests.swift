@@ -2,7 +2,7 @@
 
 import ArgumentParser
 import Command
-@preconcurrency import Glibc
+import FuzzTargets
 import TestSupport
 import Testing
 
@@ -53,31 +53,20 @@ private struct Tool: CustomTestStringConvertible, Sendable {
   /// The C library's result for the words: every option by its long name, then the operands. Nil if
   /// it finds an unknown option, or no value.
   func separated(_ words: [String]) -> [String]? {
-    let copies = (["tool"] + words).map { strdup($0) }
-    defer { for word in copies { free(word) } }
-    let count = Int32(copies.count)
-    // The library moves the operands to its end.
-    let argv = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>.allocate(
-      capacity: copies.count + 1)
-    defer { argv.deallocate() }
-    for (index, word) in (copies + [nil]).enumerated() { argv[index] = word }
-    optind = 0
-    opterr = 0
     var separated: [String] = []
-    while true {
-      let option = getopt(count, argv, options)
-      if option == -1 { break }
-      let letter = Character(UnicodeScalar(UInt8(option)))
-      guard letter != "?", let name = names[letter] else { return nil }
-      guard options.contains("\(letter):") else {
-        separated.append("--\(name)")
-        continue
+    var isKnown = true
+    let operands = GetOpt.parse(words, options) { letter, value in
+      guard let name = names[letter] else {
+        isKnown = false
+        return
       }
-      let value = String(cString: optarg)
+      guard let value else {
+        separated.append("--\(name)")
+        return
+      }
       separated += value.hasPrefix("-") ? ["--\(name)=\(value)"] : ["--\(name)", value]
     }
-    return separated + ["--"]
-      + (Int(optind)..<Int(count)).compactMap { argv[$0].map { String(cString: $0) } }
+    return isKnown ? operands.map { separated + ["--"] + $0 } : nil
   }
 }
 

@@ -2,7 +2,6 @@
 
 import ArgumentParser
 import Command
-@preconcurrency import Glibc
 
 /// Options of every kind.
 struct SampleCommand: ParsableCommand {
@@ -20,7 +19,6 @@ extension Target {
 
   /// The words of a command line, against getopt(3).
   public static let options = Target(name: "options") { input in
-    // The library's state belongs to the process.
     let words = input.split(separator: 0, omittingEmptySubsequences: false).map {
       String(decoding: $0, as: UTF8.self)
     }
@@ -58,27 +56,14 @@ extension Target {
   }
 
   private static func expected(_ words: [String]) -> [String]? {
-    let copies = (["tool"] + words).map { strdup($0) }
-    defer { for word in copies { free(word) } }
-    let count = Int32(copies.count)
-    let argv = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>.allocate(
-      capacity: copies.count + 1)
-    defer { argv.deallocate() }
-    for (index, word) in (copies + [nil]).enumerated() { argv[index] = word }
-    optind = 0
-    opterr = 0
     var options: [String] = []
-    while true {
-      let option = getopt(count, argv, "hvzo:T:")
-      switch option {
-      case -1:
-        return options + ["--"]
-          + (Int(optind)..<Int(count)).compactMap { argv[$0].map { String(cString: $0) } }
-      case Int32(UInt8(ascii: "o")): options.append("--output=" + String(cString: optarg))
-      case Int32(UInt8(ascii: "T")): options.append("--threads=" + String(cString: optarg))
-      case Int32(UInt8(ascii: "?")): return nil
-      default: options.append("-\(UnicodeScalar(UInt8(option)))")
+    let operands = GetOpt.parse(words, "hvzo:T:") { letter, value in
+      switch letter {
+      case "o": options.append("--output=\(value ?? "")")
+      case "T": options.append("--threads=\(value ?? "")")
+      default: options.append("-\(letter)")
       }
     }
+    return operands.map { options + ["--"] + $0 }
   }
 }
